@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
@@ -25,10 +25,12 @@ from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.schema import Bound
 from isoflop.sweeps.ledger import Entry
+from isoflop.sweeps.pace import Work, cost, received
 from isoflop.sweeps.watch.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
 
 POLL_S = 0.25
+RECENT_S = 60.0  # over which is counted how much time runs receive, which others on the machine change
 PARTING_S = 10.0  # for runs to end a step and keep a checkpoint when the sweep is stopped
 ROOM = 2**20  # bytes that must be free before a run is started: what it leaves without a checkpoint is less
 
@@ -89,20 +91,27 @@ class Job:
     entry: Entry
     since: float
     killed_before: int  # processes that the kernel has ended for want of memory
+    received_s: float = 0.0  # time of a processor, or of the clock where a GPU works for it
+
+    def look(self) -> None:
+        """Note the time that it has received so far."""
+        elapsed = time.monotonic() - self.since
+        now_s = elapsed if self.run.gpu else received(self.run.process.pid, elapsed)
+        self.received_s = max(self.received_s, now_s)
 
 
 class _Sweep:
     """Runs waiting, running and ended; the largest start first, so that none is left alone at the end."""
 
     def __init__(self, entries: list[Entry], slots: list[str | None], settings: LaunchSettings) -> None:
-        self.waiting = sorted(entries, key=_planned_C)
+        self.waiting = sorted(entries, key=lambda entry: _planned(entry)[1])
         self.free, self.settings = list(slots), settings
         self.running: dict[int, Job] = {}
         self.ended: list[Entry] = []
         self.elsewhere: list[Entry] = []  # at work in another process
         self.attempts: Counter[str] = Counter()
-        self.total = sum(map(_planned_C, entries))
-        self.count, self.began = len(entries), time.monotonic()
+        self.spent: list[Work] = []
+        self.count, self.seen = len(entries), deque([(time.monotonic(), 0.0)])  # what all received, by when
 
     def run(self) -> None:
         """Keep every slot busy until all have ended; whatever stops this stops the runs."""
@@ -148,6 +157,7 @@ class _Sweep:
     def _reap(self) -> None:
         """Collect the runs that ended, and end those that take too long."""
         for sentinel, job in list(self.running.items()):
+            job.look()
             limit = self.settings.timeout_s
             late = limit is not None and time.monotonic() - job.since > limit
             if job.run.process.is_alive() and not late:
@@ -170,6 +180,7 @@ class _Sweep:
             self.waiting.append(Entry(job.entry.folder))
         else:
             account(job.entry, code, late)
+            self.spent.append((*_planned(job.entry), job.received_s))
             self.ended.append(Entry(job.entry.folder))
 
     def _is_transient(self, job: Job, code: int | None) -> bool:
@@ -188,15 +199,25 @@ class _Sweep:
             (self.ended if now.finished else self.waiting).append(now)
 
     def time_left_s(self) -> float | None:
-        """Estimate the time left from the FLOPs done so far [s]; None before the first."""
-        done = sum(map(_planned_C, self.ended))
-        done += sum(_planned_C(job.entry) * job.entry.share_done for job in self.running.values())
-        return (self.total - done) * (time.monotonic() - self.began) / done if done else None
+        """Estimate the time left from what runs took so far and lately received [s]; None before the first step."""
+        done, ahead, now = list(self.spent), [_planned(entry) for entry in self.waiting], time.monotonic()
+        for job in self.running.values():
+            share = job.entry.share_done
+            done.append((*_planned(job.entry, share), job.received_s))
+            ahead.append(_planned(job.entry, 1 - share))
+        self.seen.append((now, sum(job.received_s for job in self.running.values()) + sum(s for *_, s in self.spent)))
+        while self.seen[1][0] < now - RECENT_S:
+            self.seen.popleft()
+        (began, before), (_, total) = self.seen[0], self.seen[-1]
+        of_step, of_flop = cost(done)
+        left = sum(steps * of_step + C * of_flop for steps, C in ahead)
+        return left * (now - began) / (total - before) if total > before and of_step + of_flop > 0 else None
 
 
-def _planned_C(entry: Entry) -> float:
-    """Return the training FLOPs that a run will take."""
-    return entry.config.plan.C if entry.config.plan else 0.0
+def _planned(entry: Entry, share: float = 1.0) -> tuple[float, float]:
+    """Return the steps and the training FLOPs of a share of a run."""
+    plan = entry.config.plan
+    return (share * plan.steps, share * plan.C) if plan else (0.0, 0.0)
 
 
 def _memory_kills() -> int:

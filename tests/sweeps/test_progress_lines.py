@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from isoflop import record
+from isoflop.sweeps import launcher, pace
 from isoflop.sweeps.watch import progress
 
 
@@ -79,3 +80,23 @@ def test_a_torn_curve_is_read_up_to_where_it_is_torn(tmp_path: Path) -> None:
     (tmp_path / "work.csv").write_text("step,D,C,lr,L_train\n1,10,1,0.1,3.5\n2,20,2,0.1,nan\n3,30,3,0.1,2.5\n4,4")
     assert progress.curve(tmp_path / "work.csv") == [3.5, 2.5]
     assert progress.curve(tmp_path / "none.csv") == []
+
+
+def test_the_time_left_counts_steps_and_the_time_that_a_processor_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_step, of_flop = pace.cost([(s, C, 2e-3 * s + 1e-11 * C) for s, C in ((1e3, 1e9), (2e3, 1e11), (1e3, 1e12))])
+    assert (of_step, of_flop) == (pytest.approx(2e-3), pytest.approx(1e-11))
+    assert pace.cost([(100, 1e9, 3.0), (100, 1e10, 3.1)])[0] == pytest.approx(0.03, rel=0.02)
+    assert pace.cost([]) == (0, 0)
+
+    def entry(C: float, share: float = 0.0) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(plan=SimpleNamespace(steps=1000, C=C)), share_done=share)
+
+    now = [0.0]
+    monkeypatch.setattr(launcher.time, "monotonic", lambda: now[0])
+    state = launcher._Sweep([entry(1e9), entry(1e9)], [None, None], launcher.LaunchSettings())
+    assert state.time_left_s() is None
+    # a large run took 10 s of a processor, a small one has had 2 s for half its steps, in 24 s of a busy machine
+    now[0], state.spent, state.waiting = 24.0, [(1000, 1e12, 10.0)], [entry(1e9)]
+    state.running = {1: SimpleNamespace(entry=entry(1e9, 0.5), received_s=2.0)}  # type: ignore[dict-item]
+    left = state.time_left_s()
+    assert left == pytest.approx((4 + 2) * 24 / 12, rel=0.02)  # by FLOPs alone it would be .04 s
