@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,97 @@ MISTAKES = [
     ("recipe.batch=0", ["recipe.batch=0 is not a whole number"]),
     ("recipe.parametrization=ntk", ["not one of mup, standard"]),
 ]
+
+# wrong commands about a table and folders that are not there; each is one sentence and exit code 2
+WRONG = """
+fit
+fit missing.csv
+fit empty.json
+fit T --law chinchila
+fit T --law power(Q)
+fit T --law "power(N"
+fit T --by famly
+fit T --where "model = 'gru'"
+fit T --where "model =="
+fit T --where "mdel = 'lstm'"
+fit T --columns N=parms
+fit T --columns Q=params
+fit T --columns N
+fit T --pin E=100
+fit T --pin F=1
+fit T --pin E
+fit T --prior alpha=0.3
+fit T --loss hubber
+fit T --interval boot
+fit T --level 95
+fit T --resamples few
+fit T --resamples -3
+fit T --target loss2
+fit T --share Z
+fit T --weights size
+fit T --jsn
+fit T --delta -1
+fit T T
+predict T
+predict T --at C
+predict T --at C=-1
+predict T --at Q=3
+predict T --at C=lots
+predict T --at N=1e9,D=1e10,C=1e25
+predict T --at C=1e21 --level 2
+predict T --points none.csv
+compare T --laws nothing
+compare T --axis Q
+compare T --holdout "C>"
+frontier T --target-C -1
+frontier T --target-C big
+frontier T --price 2.5
+frontier T --inference-tokens -5
+forecast T
+forecast T --at C=0
+confirm T
+confirm T --baseline lstm
+judge T --claims nope.yaml
+judge T --claims H999
+judge T --forecast empty.json
+judge T --forecast no.json
+report T --claims nope
+plot T --figure nothing
+plot T --figure rates -o x.csv
+plot T --figure loss_vs_compute -o x.bmp
+check
+check T --cols
+fitt T
+collect none
+status none
+retry none
+cancel none
+study nope
+plan --price much
+plan --price 2.5/h@1e14 family=mlp
+new famly x
+prepare data=nope
+dashboard T --project x/y/z
+"""
+
+
+@pytest.mark.parametrize("command", WRONG.strip().splitlines())
+def test_a_wrong_command_is_one_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "docs" / "theirs.csv", "theirs.csv")
+    Path("empty.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["isoflop", *shlex.split(re.sub(r"\bT\b", "theirs.csv", command))])
+    try:
+        code = cli.main()
+    except SystemExit as end:
+        code = end.code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert code == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("isoflop: ")
+    assert len(lines[0]) > 30, lines  # what was wrong, and what to do
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
