@@ -100,6 +100,13 @@ def test_the_index_lists_every_page() -> None:
     assert pages - linked == {"index.md"}
 
 
+def test_what_the_index_gives_to_read_is_at_most_8000_words() -> None:
+    numbered = re.findall(r"^(?:\d\.|   ).*$", (ROOT / "docs/index.md").read_text(), re.MULTILINE)
+    pages = re.findall(r"\]\(([^)#:]+)\)", "\n".join(numbered))
+    assert len(pages) >= 10
+    assert sum(len((ROOT / "docs" / page).read_text().split()) for page in pages) <= 8_000
+
+
 def test_the_reference_is_printed_from_the_code() -> None:
     program = [sys.executable, str(ROOT / "docs/reference/make.py"), "--check"]
     done = subprocess.run(program, check=False, capture_output=True, text=True)
