@@ -91,8 +91,8 @@ def plan_command(
 
     folder = [] if config_dir is None else ["--config-dir", str(config_dir)]
     overrides = planning.overrides([*folder, *(word for word in context.args if word not in ("-m", "--multirun"))])
-    if table.by:
-        raise UserError("--by names groups of a table: give --runs and --candidates too")
+    if alone := [name for name, value in (("--by", table.by), ("--cost", table.cost)) if value]:
+        raise UserError(f"{alone[0]} applies to a table of candidates: give --runs and --candidates too")
     if (table.columns or table.where) and table.runs is None:
         raise UserError("--columns and --where apply to the table of --runs; give --runs too")
     planning.say(overrides, table, law, cost, text)

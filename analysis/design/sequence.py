@@ -62,31 +62,37 @@ def choose(
 
 
 def improve_table(
-    have: RunsLike, candidates: pd.DataFrame, law: Law, *, targets: pd.DataFrame | None = None, n: int = 5
-) -> pd.DataFrame:
+    have: RunsLike, candidates: pd.DataFrame, law: Law, *, targets: pd.DataFrame | None = None, n: int = 5,
+    cost: str = "C",
+) -> pd.DataFrame:  # fmt: skip
     """Return the n rows among the candidates to make next, best first, for any law and any table of runs.
 
     have         rows with the columns of the law and its target
-    candidates   rows with the columns of the law and with C, the cost [FLOPs], each place once
-    targets      rows with the columns of the law whose loss is wanted; None: the candidates of the largest C, a tenth
+    candidates   rows with the columns of the law and with their cost, each place once
+    targets      rows with the columns of the law whose loss is wanted; None: the most expensive candidates, a tenth
+    cost         column of the cost: C [FLOPs], or any other in its own unit
 
     Columns of the result: those of the candidates, `before` and `after` (standard error of ln of the target at the
-    targets, root mean square), gain_per_FLOP. UserError where no candidate is left.
+    targets, root mean square), gain_per_FLOP (of another cost gain_per_cost). UserError where no candidate is left.
     """
-    if "C" not in candidates:
-        raise UserError("the candidates have no column C, and a run is chosen by what it gains for its FLOPs; add C")
+    if cost not in candidates:
+        there = ", ".join(map(str, candidates.columns))
+        raise UserError(
+            f"the candidates have no column {cost}, by which a run is chosen for its cost; name it by --cost ({there})"
+        )
     have = as_runs(have).numbers([*law.columns, law.target], law.name).frame
-    candidates = as_runs(candidates).numbers([*law.columns, "C"], law.name).frame.reset_index(drop=True)
+    candidates = as_runs(candidates).numbers([*law.columns, cost], law.name).frame.reset_index(drop=True)
     if len(have) < len(law.params):
         raise UserError(f"{len(have)} rows are too few to fit {law.name}; give {len(law.params)} or more")
     if targets is None:
-        targets = candidates[candidates["C"] >= candidates["C"].quantile(0.9)]
+        targets = candidates[candidates[cost] >= candidates[cost].quantile(0.9)]
     candidates = _not_made(have, candidates, law)
     rows = pd.concat([candidates[[*law.columns]], targets[[*law.columns]]], ignore_index=True)
     each = [np.array([k]) for k in range(len(candidates))]
-    picks, errors = _one_by_one(believe(have, law, rows, targets), each, candidates["C"].to_numpy(float), n)
+    picks, errors = _one_by_one(believe(have, law, rows, targets), each, candidates[cost].to_numpy(float), n)
     chosen = candidates.iloc[picks].reset_index(drop=True)
-    return chosen.assign(before=errors[:-1], after=errors[1:], gain_per_FLOP=-np.diff(errors) / chosen["C"])
+    gain = {"gain_per_FLOP" if cost == "C" else "gain_per_cost": -np.diff(errors) / chosen[cost]}
+    return chosen.assign(before=errors[:-1], after=errors[1:], **gain)
 
 
 def improve(

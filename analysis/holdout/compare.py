@@ -26,7 +26,7 @@ from isoflop.analysis.holdout.average import default_laws, law_of, names_average
 from isoflop.analysis.holdout.backtest import HeldOut, coverage
 from isoflop.analysis.holdout.cuts import mean_square
 from isoflop.analysis.holdout.form_error import LackOfFit, lack_of_fit
-from isoflop.analysis.holdout.predictability import LAST, LINE, judge
+from isoflop.analysis.holdout.predictability import LAST, LINE, judge, lean, unsure
 from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.holdout.triangle import Triangle, cut_by, cuts_along
 from isoflop.analysis.laws.declare import TRAIN, Law, get_law
@@ -148,7 +148,7 @@ def _rank(
         guesses |= {f"{label} ({names})": (_joined(test), key) for key, label in BASELINES.items()}
     by_cut = pd.concat([_by_cut(name, *each) for name, each in guesses.items()], ignore_index=True)
     rows = [_row(name, *each) for name, each in guesses.items()]
-    ranked = pd.DataFrame([row | _verdicts(row["law"], tested) for row in rows])
+    ranked = pd.DataFrame([row | _verdicts(row["law"], tested, laws) for row in rows])
     ranked.insert(1, "late", ranked["law"].map(_late(by_cut, reach)))
     return ranked.sort_values(["late", "rmsle"], ignore_index=True), by_cut
 
@@ -225,8 +225,9 @@ def _joined(folds: Sequence[HeldOut]) -> pd.DataFrame:
     return pd.concat([fold.errors for fold in folds], ignore_index=True)
 
 
-def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> str:
-    """Return whether a law predicts, by the hold-outs of the comparison and the scatter of rows at the last of them."""
+def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]], *, curve: bool) -> str:
+    """Return whether a law (of one column: a curve) predicts, by the hold-outs of the comparison and the scatter of
+    rows at the last of them."""
     mine = tested[name]
 
     def squares(folds: Sequence[HeldOut], key: str) -> Array:
@@ -236,7 +237,8 @@ def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> str:
     laws = {other: squares(folds, "error") for other, folds in tested.items() if other != name}
     naive = {LAST: squares(mine, "error_last"), LINE: squares(mine, "error_line")}
     noise = next(fold.noise for fold in reversed(mine) if fold.counts)
-    return judge(squares(mine, "error"), laws, naive, noise).predicts
+    verdict = judge(squares(mine, "error"), laws, naive, noise)
+    return unsure(verdict, lean(mine, noise) if curve else "").predicts
 
 
 def _by_cut(name: str, errors: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -259,16 +261,15 @@ def _late(by_cut: pd.DataFrame, reach: float) -> pd.Series:
     return error
 
 
-def _verdicts(name: str, tested: Mapping[str, Sequence[HeldOut]]) -> dict[str, Any]:
+def _verdicts(name: str, tested: Mapping[str, Sequence[HeldOut]], laws: Mapping[str, Law]) -> dict[str, Any]:
     """Return what a law has and a baseline has not: coverage of its bands, status and whether it predicts."""
     if name not in tested:
         return {}
     counted = [fold for fold in tested[name] if fold.counts]
     inside, known = coverage(_joined(tested[name]))
+    predicts = _predicts(name, tested, curve=len(laws[name].columns) == 1)
     covered = inside / known if known else float("nan")
-    return {
-        "coverage": covered, "folds": len(counted), "status": counted[-1].status, "predicts": _predicts(name, tested)
-    }  # fmt: skip
+    return {"coverage": covered, "folds": len(counted), "status": counted[-1].status, "predicts": predicts}
 
 
 def _row(name: str, errors: pd.DataFrame, key: str) -> dict[str, Any]:

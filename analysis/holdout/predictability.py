@@ -9,13 +9,14 @@ unknown   fewer than two hold-outs, or none that reaches as far as is asked, wit
 no        the last value comes nearer, and that is no chance of rows or of refits of few rows
 rivalled  another law or the straight line is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
-unknown   no significant gain over the last value
+unknown   no significant gain over the last value, or a curve whose last hold-outs all err in one direction: what
+          bends it away from the law goes on beyond
 
     predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs, ...')
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,9 @@ HALF = 0.5
 # a place may lie this much farther beyond the rows than any hold-out did, a natural logarithm
 FARTHER = np.log(2.0)
 LAST, LINE = "the last value", "the straight line"
+# a curve leaves its law where as many of its last hold-outs err in one direction, each by this many standard errors: so
+# did 4 % of 240 simulated curves whose law holds
+LEANING, SURE = 3, 1.28
 _TARGET = "_target"
 
 
@@ -84,7 +88,28 @@ def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) ->
     rivals.pop(fit.law.name, None)
     naive = _naive_squares(known.problem, known.folds[:first])
     mine, chance = _mean_squares(known.folds[:first]), _chance(known.folds[:first], scatter(fit))
-    return judge(mine, rivals, naive, chance, raw=known.problem.objective.raw)
+    verdict = judge(mine, rivals, naive, chance, raw=known.problem.objective.raw)
+    leaning = lean(known.folds[:first], scatter(fit), raw=known.problem.objective.raw) if len(names) == 1 else ""
+    return unsure(verdict, leaning)
+
+
+def unsure(verdict: Predictability, leaning: str) -> Predictability:
+    """Return a verdict that is not yes where hold-outs lean to one side."""
+    if verdict.predicts is not Predicts.YES or not leaning:
+        return verdict
+    return replace(verdict, predicts=Predicts.UNKNOWN, reason=f"{verdict.reason}; but {leaning}")
+
+
+def lean(folds: Sequence[Fold], noise: float, *, raw: bool = False) -> str:
+    """Return words for last hold-outs that all err in one direction, by more than scatter and few rows make of it."""
+    last = [fold for fold in folds if fold.counts][-LEANING:]
+    means = np.array([np.nanmean(fold.residuals) for fold in last])
+    held = np.array([np.isfinite(fold.residuals).sum() for fold in last])
+    errors = np.sqrt(noise**2 / held + [np.nanmean(fold.own) for fold in last])
+    if len(last) < LEANING or not ((means > SURE * errors).all() or (means < -SURE * errors).all()):
+        return ""
+    sizes = ", ".join(number(abs(x)) if raw else percent(abs(x), 2) for x in means)
+    return f"its last {LEANING} hold-outs are all too {'high' if means[0] > 0 else 'low'}, by {sizes}"
 
 
 def _chance(folds: Sequence[Fold], noise: float) -> float:

@@ -135,6 +135,7 @@ class Triangle:
         errors = with_errors(self.naive(fit.law.columns, cut).assign(predicted=predicted, low=low, high=high))
         top, runs = float(self.frame[self.axis][mask].max()), int(mask.sum())
         about = {f: getattr(fold, f) for f in fold.__dataclass_fields__}
+        about |= {"status": fit.status} if fold.counts and not mean else {}
         return HeldOut(**about, cut=top, n_runs=runs, errors=errors.reset_index(drop=True))
 
     def _half_width(self, fit: Fit, fold: Fold, known: Sequence[Fold], apart: Array | float, cut: int) -> Array:

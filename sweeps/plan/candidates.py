@@ -7,6 +7,7 @@ A candidate that is made already, by the columns of the law, is not offered.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,26 +45,43 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
     declared = get_law(name)
     if "C" not in grid and {"N", "D"} <= set(grid.columns):
         grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
+    cost = asked.cost if asked.cost in grid or not asked.cost else "cost"
+    grid = grid.assign(cost=_product(grid, asked.cost)) if cost == "cost" and asked.cost != cost else grid
     parts, documents = names(asked.by), []
     for group, rows in have.by(parts).items():
         label = group.by
         offered = grid
         for column in (c for c in label if c in grid):
             offered = offered[offered[column].astype(str) == str(label[column])]
-        picks = improve_table(rows, offered, declared, n=law.improve or SUGGESTED)
+        picks = improve_table(rows, offered, declared, n=law.improve or SUGGESTED, cost=cost or "C")
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
         if not as_json:
             _show(declared, label, picks, len(offered))
     if as_json:
         print(json.dumps({"groups": documents} if parts else documents[0]))
         return
-    print("  before, after: standard error of ln L there, of the law's parameters alone")
+    print(
+        "  before, after: standard error of ln L there, of the law's parameters alone; other noise may choose otherwise"
+    )
     for note in [*have.notes, *([] if parts else mixtures(have.frame))]:
         print(f"  note: {note}")
 
 
+def _product(grid: pd.DataFrame, text: str) -> pd.Series:
+    """Return a product or quotient of columns and numbers, row by row; UserError where a word is neither."""
+    cost = pd.Series(1.0, index=grid.index)
+    for sign, word in re.findall(r"(^|[*/])\s*([^*/]*[^*/\s])", text):
+        try:
+            factor = pd.to_numeric(grid[word], errors="coerce") if word in grid else float(word)
+        except ValueError:
+            there = ", ".join(map(str, grid.columns))
+            raise UserError(f"--cost {text}: {word!r} is neither a number nor a column; choose from {there}") from None
+        cost = cost / factor if sign == "/" else cost * factor
+    return cost
+
+
 def _show(law: Law, label: Mapping[str, Any], picks: pd.DataFrame, offered: int) -> None:
     print("  ".join([law.formula, *(f"{k}={v}" for k, v in label.items())]))
-    print(f"  which of the {offered} candidates to make next, for the loss of the dearest tenth:")
-    shown = [*law.columns, *(c for c in ("run_id", "C") if c in picks), "before", "after", "gain_per_FLOP"]
+    print(f"  which of the {offered} candidates to make next, for the loss of the most expensive tenth:")
+    shown = [*law.columns, *(c for c in ("run_id", "C", "cost") if c in picks), "before", "after", picks.columns[-1]]
     print(picks[shown].to_string(index=False, float_format="{:.3g}".format))

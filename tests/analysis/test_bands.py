@@ -16,7 +16,7 @@ from isoflop.analysis.holdout.compare import compare
 from isoflop.analysis.holdout.cuts import Fold, distance, roll
 from isoflop.analysis.holdout.form_error import form_error
 from isoflop.analysis.holdout.predict import as_text, predict, predict_points, to_json
-from isoflop.analysis.holdout.predictability import LAST, LINE, judge, predictability
+from isoflop.analysis.holdout.predictability import LAST, LINE, judge, lean, predictability
 from isoflop.errors import FitError, UserError
 
 # a law that chinchilla is not: both terms under one power
@@ -165,6 +165,18 @@ def test_a_verdict_is_by_hold_outs_of_larger_runs_as_a_comparison_is() -> None:
     assert predictability(law).cuts == cuts.scale
     table = compare(rows, ["chinchilla", "multiplicative"], interval="none").table.set_index("law")
     assert table.loc["chinchilla", "predicts"] == predictability(law).predicts == "rivalled"
+
+
+def test_a_curve_that_leaves_its_law_to_one_side_says_so_and_is_not_a_yes() -> None:
+    x = np.geomspace(1e6, 1e9, 30)
+    noise = np.exp(0.001 * np.random.default_rng(2).standard_normal(30))
+    bent = pd.DataFrame({"D": x, "L": (1 + 30 * x**-0.25 * (1 + (x / 3e7) ** 2) ** 0.05) * noise})
+    verdict = predictability(fit(bent, "power_offset(D)", interval="none"))
+    assert verdict.predicts != "yes"
+    found = lean(look_back(fit(bent, "power_offset(D)", interval="none")).folds, 0.001)
+    assert found.startswith("its last 3 hold-outs are all too high, by 0.")
+    straight = fit(bent.assign(L=(1 + 30 * x**-0.25) * noise), "power_offset(D)", interval="none")
+    assert predictability(straight).predicts == "yes"
 
 
 def test_every_verdict_has_its_sentence() -> None:

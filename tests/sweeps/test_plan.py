@@ -352,6 +352,18 @@ def test_candidates_are_chosen_for_each_group_by_its_own_law(
     assert [group["by"] for group in groups] == [{"corpus": "pile"}, {"corpus": "stack"}]
     assert [group["improve"][0]["corpus"] for group in groups] == ["pile", "stack"]
     assert groups[0]["improve"][0]["N"] == 2e9
+    hours = str(tmp_path / "hours.csv")
+    grid.drop(columns="tokens").assign(D=grid["tokens"], hours=2.0, gpus=[1, 1, 8, 8, 64, 64]).to_csv(
+        hours, index=False
+    )
+    by_cost = ["plan", "--runs", command[2], "--candidates", hours, "--improve", "1", "--law", "power_offset(D)"]
+    assert verbs([*by_cost, "--where", "corpus = 'pile'", "--cost", "3*hours*gpus/2", "--json"]) == 0
+    pick = json.loads(capsys.readouterr().out)["improve"][0]
+    assert pick["cost"] == 3 * pick["hours"] * pick["gpus"] / 2
+    assert pick["gain_per_cost"] > 0
+    assert verbs([*by_cost, "--cost", "hours*gpu"]) == 2
+    assert "'gpu' is neither a number nor a column" in capsys.readouterr().err
+    assert verbs([*by_cost, "--cost", "hours"]) == 0
     assert verbs(["plan", "--by", "corpus"]) == 2
     assert "give --runs and --candidates too" in capsys.readouterr().err
 
