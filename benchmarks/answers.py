@@ -47,7 +47,7 @@ THEMES = "themes.yaml"
 # subjects of a claim that its page lists
 MOST_SUBJECTS = 14
 # how a theme's text names a verdict: H5 (supported)
-CITED = re.compile(r"\b([A-Z]\d+[-\w.]*|[a-z]+-[A-Za-z]+) \(([a-z ]+)\)")
+CITED = re.compile(r"\b([A-Z]\d+[-\w.]*|[a-z]+-[A-Za-z.\d]+) \(([a-z ]+)\)")
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,17 @@ class Theme:
 
 def pages(room: Path) -> dict[str, str]:
     """Return every page of the answers by its path below docs/."""
-    answers = list(read(room))
+    every = list(read(room))
+    answers = standing(every)
     words = [answer.word for answer in answers]
     repeated = _repeated(answers, room)
     decided = [(a.verdict["verdict"], again["verdict"]) for a, again in repeated if a.judged in OPPOSITE and a.verdict]
     scores, fronts = _scorecard(room)
-    grouped, by_theory = themes(room, answers)
+    grouped, by_theory = themes(room, every)
     bars = [bar for theme in grouped for answer in theme.answers for bar in answer.bars]
     values: dict[str, Any] = {
-        "answers": answers,
+        "answers": every,
+        "count": len(answers),
         "counts": {word: words.count(word) for word in dict.fromkeys(words)},
         "themes": grouped,
         "by_theory": by_theory,
@@ -167,6 +169,14 @@ def pages(room: Path) -> dict[str, str]:
     return {"answers.md": render("answers", WRITTEN, True, **values)} | made
 
 
+def standing(answers: Sequence[Answer]) -> list[Answer]:
+    """Return the answers that count: of a claim and its second version, H4 and H4.v2, the second once it is judged."""
+    second = {answer.claim.id: answer for answer in answers if answer.claim.id.endswith(".v2")}
+    judged = {name.removesuffix(".v2") for name, answer in second.items() if answer.verdict}
+    waiting = {name for name, answer in second.items() if not answer.verdict}
+    return [answer for answer in answers if answer.claim.id not in judged | waiting]
+
+
 def themes(room: Path, answers: Sequence[Answer]) -> tuple[list[Theme], list[Answer]]:
     """Return the themes of a room, and the claims that theory decides.
 
@@ -182,7 +192,7 @@ def themes(room: Path, answers: Sequence[Answer]) -> tuple[list[Theme], list[Ans
     if wrong := sorted({*placed} ^ {*by_id} | {name for name in placed if placed.count(name) > 1}):
         raise UserError(f"{file}: {', '.join(wrong)} must each be a claim of exactly one theme")
     made = [
-        Theme(name, theme["title"], theme["text"].strip(), tuple(by_id[claim] for claim in theme["claims"]))
+        Theme(name, theme["title"], theme["text"].strip(), tuple(standing([by_id[c] for c in theme["claims"]])))
         for name, theme in document["themes"].items()
     ]
     for theme in made:
