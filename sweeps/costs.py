@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,9 @@ def _unmeasured(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) 
 
 
 def _step_s(step_C: float, points: list[list[float]]) -> float:
-    """Interpolate the time of a step from measured ones [FLOPs, s, s], ascending."""
+    """Interpolate the time of a step from measured ones [FLOPs, s, s], ascending; a larger one takes no less."""
+    slowest = accumulate((point[1] for point in points), max)
+    points = [[point[0], step_s, point[2]] for point, step_s in zip(points, slowest, strict=True)]
     if step_C <= points[0][0]:
         return points[0][1]
     if step_C >= points[-1][0]:

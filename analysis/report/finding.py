@@ -18,9 +18,11 @@ from isoflop.analysis.fitting.local import EXPONENT
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import get_law
+from isoflop.analysis.report.figures.base import Unmet
+from isoflop.analysis.report.figures.training import best_rates
 from isoflop.analysis.report.sentences import measured
 from isoflop.analysis.report.view import View
-from isoflop.wording import listed, percent
+from isoflop.wording import count, listed, percent
 
 # layout -> the question that its runs can answer
 QUESTIONS = {
@@ -44,6 +46,8 @@ def question(view: View) -> str:
     """Return the question that the runs can answer, by their layout."""
     if view.rows.empty:
         return "Why did no run finish?"
+    if axis_of(view) == "lr":
+        return "Where does the best learning rate lie?"
     if view.layout is None:
         return "What did these runs reach?"
     along_compute = bool(view.laws) and all(law.law.columns == ("C",) for law in view.laws.values())
@@ -60,7 +64,7 @@ def finding(view: View) -> str:
         runs = f"None of the {len(view.runs)} runs finished" if len(view.runs) > 1 else "The run did not finish"
         return f"{runs}; the ledger says why."
     verdict = _of_claims(view) if view.stated else ""
-    return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _lowest(view)
+    return verdict or _best_size(view) or _falls(view) or _of_claims(view) or _rates(view) or _lowest(view)
 
 
 def axis_of(view: View) -> str:
@@ -70,7 +74,9 @@ def axis_of(view: View) -> str:
     if view.stated and (verdict := _decided(view)):
         columns = get_law(verdict.rule.formula).columns if verdict.rule.law else ()
         return verdict.rule.axis or (columns[0] if len(columns) == 1 else "")
-    return "" if _best_size(view) else next(iter(_along(view)[0]), "")
+    if _best_size(view):
+        return ""
+    return next(iter(_along(view)[0]), "lr" if not _decided(view) and _rates(view) else "")
 
 
 def _decided(view: View) -> ClaimVerdict | None:
@@ -190,6 +196,21 @@ def _halving(estimate: Estimate, fit: Fit) -> str:
     value, low, high = (percent(1 - 2.0 ** -(x or 0.0), 1) for x in (estimate.value, estimate.low, estimate.high))
     unsure = ", so it may not fall at all" if (estimate.low or 0.0) <= 0 else ""
     return f"{value} ({percent(fit.level, 0)} interval {low} to {high}{unsure})"
+
+
+def _rates(view: View) -> str:
+    """Say which learning rate is best at each size, where rates were searched; of many sizes at the ends."""
+    try:
+        table = best_rates(view)
+    except Unmet:
+        return ""
+    texts = {}
+    for family, best in table[table["kind"] == "best"].sort_values("N").groupby("family"):
+        ends = best if len(best) <= MOST else best.iloc[[0, -1]]
+        edge = {True: ", on the edge of those tried,", False: ""}
+        rates = zip(ends["lr"], ends["edge"].astype(bool), ends["N"], strict=True)
+        texts[str(family)] = listed([f"{lr:.3g}{edge[on_edge]} at N {count(N)}" for lr, on_edge, N in rates])
+    return f"The best learning rate is {_each(view, texts)}."
 
 
 def _lowest(view: View) -> str:

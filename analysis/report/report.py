@@ -54,7 +54,7 @@ HEADLINES = {
     "axis": ("loss_vs_data", "loss_vs_size", "loss_vs_compute"),
 }
 # axis of a finding -> the figure that draws it
-ALONG = {"N": "loss_vs_size", "D": "loss_vs_data", "C": "loss_vs_compute"}
+ALONG = {"lr": "rates", "N": "loss_vs_size", "D": "loss_vs_data", "C": "loss_vs_compute"}
 # every figure by name, or why it is not drawn
 Drawn = list[tuple[str, "Figure | str"]]
 TEMPLATES = Path(__file__).parent / "templates"

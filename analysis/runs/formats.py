@@ -202,7 +202,11 @@ def _parquet(path: Path) -> pd.DataFrame:
     return table
 
 
-_READERS = {".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _parquet}
+def _json(path: Path) -> pd.DataFrame:
+    raise UserError(f"{path} is one JSON document and not a table; give a CSV, or JSON lines (.jsonl), a run a line")
+
+
+_READERS = {".json": _json, ".jsonl": _lines, ".ndjson": _lines, ".parquet": _parquet, ".pq": _parquet}
 
 
 def _message(error: Exception) -> str:

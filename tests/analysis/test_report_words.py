@@ -17,8 +17,9 @@ from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.studies import next_command
 from isoflop.analysis.claims.verdict import ClaimSubject, ClaimVerdict, SubjectVerdict
 from isoflop.analysis.report.figures import grammar as g
+from isoflop.analysis.report.figures.base import Figure, draw_all
 from isoflop.analysis.report.finding import finding, of_many, question, tone, word
-from isoflop.analysis.report.report import _powers_of
+from isoflop.analysis.report.report import _powers_of, headline
 from isoflop.analysis.report.sentences import seed_noise
 from isoflop.analysis.report.tables import ledger
 from isoflop.analysis.report.view import look
@@ -137,3 +138,16 @@ def test_a_legend_has_columns_for_the_length_of_its_names() -> None:
     short, long = (g.hue([name * k for name in "abcdef"], legend=True)["legend"] for k in (2, 25))
     assert short["columns"] >= 6
     assert long["columns"] == 3
+
+
+def test_a_search_of_rates_leads_with_the_best_rate_of_each_size() -> None:
+    places = [(N, lr) for N in (1e4, 4e4, 1.6e5) for lr in (0.0025, 0.005, 0.01, 0.02, 0.04)]
+    table = pd.DataFrame(places, columns=["N", "lr"]).assign(family="mlp", D=1e6, seed=0)
+    best = table["N"].map({1e4: 0.01, 4e4: 0.01, 1.6e5: 0.0025})
+    table["L"] = 1.5 + 10 * table["N"] ** -0.3 + 0.05 * np.log(table["lr"] / best) ** 2
+    view = look(table, [])
+    assert question(view) == "Where does the best learning rate lie?"
+    assert finding(view) == (
+        "The best learning rate is 0.01 at N 10k, 0.01 at N 40k and 0.0025, on the edge of those tried, at N 160k."
+    )
+    assert headline(view, {n: f for n, f in draw_all(view) if isinstance(f, Figure)}).name == "rates"  # type: ignore[union-attr]

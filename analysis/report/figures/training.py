@@ -18,7 +18,7 @@ def rates(view: View) -> Figure:
     """Loss against the learning rate at each size: whether the best rate lies inside what was tried, and how it
     moves.
     """
-    data = _rates_data(view)
+    data = best_rates(view)
     unit = view.loss_unit
     x, y = g.log("lr", data), g.log("L", data, unit=unit)
     colour = {
@@ -46,8 +46,8 @@ def rates(view: View) -> Figure:
     return Figure("rates", title, subtitle, alt, g.faceted(layers, data), data)
 
 
-def _rates_data(view: View) -> pd.DataFrame:
-    """Return mean losses by rate of at most MOST sizes, at the largest amount of data that was searched."""
+def best_rates(view: View) -> pd.DataFrame:
+    """Return mean losses by rate of at most MOST sizes, at the largest amount of data searched, and the best."""
     rows = view.searched
     if not {"lr", "N", "D"} <= set(rows) or rows["lr"].isna().all():
         raise Unmet("no run has a learning rate, a size and an amount of data")
