@@ -4,8 +4,8 @@
     python benchmarks/gpu.py --only env,graph,resume          some sections
     python benchmarks/gpu.py --device cpu --quick             the script itself, where there is no card
 
-Prints a table and saves it to OUT/gpu.json after each row. A section that raises is a failed row; one that finds no
-time left says so. Exit code 1 where a bar is missed, 2 where there is no card.
+Prints a table and saves it to OUT/gpu.json after each row. A section that raises, or finds no time left, is a row that
+missed its bar. Exit code 1 where a bar is missed, 2 where there is no card.
 """
 
 import argparse
@@ -22,7 +22,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # also where PYTHONSAFEPATH leaves it out
 
 import torch
+from families import at
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from step import FAMILIES, SHAPES, shape_of
@@ -45,18 +47,20 @@ from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.scaling.evaluate import batch_loss
 from isoflop.scaling.families.base import Model
-from isoflop.scaling.hardware import gpus, peak
+from isoflop.scaling.hardware import choose_kernels, gpus, peak
 from isoflop.scaling.loop import saved_state
 from isoflop.scaling.run import run_one
 from isoflop.scaling.task import Task
 from isoflop.sweeps import workers
+from isoflop.sweeps.plan.plan import plan
 
 # million tokens a second, compiled and by a graph, in a bare loop on an H100 80GB with torch 2.11: width x depth
 ANCHORS = {(64, 4): 7.91, (128, 4): 6.80, (256, 6): 3.63, (512, 8): 1.46, (1024, 12): 0.39}
 # a run whose kept weights and losses are compared; its evaluation is short
 SMALL = ("data=text", "family.width=32", "recipe.precision=fp32", "trainer.keep=marks", "data.eval_size=4096")
+QUICK = ("family.width=16", "data.seq_len=16", "recipe.batch=4", "data.eval_size=256")
+RUN_ONE = "isoflop.scaling.run:run_one"
 DETERMINISTIC = "trainer.deterministic=true"
-CHILD = "import sys; from pathlib import Path; from isoflop.scaling.run import run_one; run_one(Path(sys.argv[1]))"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Made:
-    """A run that was made in this process: its rows, its folder, its time [s] and what it said."""
+    """A run that was made: its rows, its folder, its time [s] and what it said in this process."""
 
     rows: list[record.Row]
     folder: Path
@@ -96,6 +100,7 @@ class Acceptance:
         self.section = ""
         self.folder = Path(tempfile.mkdtemp())
         self.families = ["mlp", "moe"] if quick else FAMILIES.split(",")
+        self.small = [*SMALL, *(QUICK if quick else ()), DETERMINISTIC]
         self.graph_asked = [f"trainer.graph={str(self.cuda).lower()}"]
         register_resolvers()
 
@@ -110,7 +115,7 @@ class Acceptance:
         """Yield the cases while more than `reserve` seconds are left for later sections; say where they end early."""
         for case in cases:
             if self.ends - time.monotonic() < (0 if self.quick else reserve):
-                self.row(f"{case} and later", "no time left")
+                self.row(f"{case} and later", "no time left", ok=False)
                 return
             yield case
 
@@ -122,12 +127,12 @@ class Acceptance:
             HydraConfig.instance().set_config(cfg)
             return resolve(cfg)
 
-    def made(self, name: str, *overrides: str) -> Made:
-        """Make a run in this process."""
+    def made(self, name: str, *overrides: str, fresh: bool = False) -> Made:
+        """Make a run in this process, or in a fresh one, as a sweep makes it."""
         folder, said, began = self.folder / name, io.StringIO(), time.monotonic()
         freeze(self.config(*overrides), folder)
         with contextlib.redirect_stderr(said):
-            rows = run_one(folder)
+            rows = workers.call(RUN_ONE, folder) if fresh else run_one(folder)
         return Made(rows, folder, time.monotonic() - began, said.getvalue())
 
     def env(self) -> None:
@@ -191,9 +196,11 @@ class Acceptance:
     def graph(self) -> None:
         """Steps by a graph against steps without, and the same run twice: the bits of the weights at two marks."""
         for family in self.left(self.families, 300):
-            same = [*SMALL, f"family={family}", "budget.D=[1e5,2e5]", "probe=[gradients]", DETERMINISTIC]
+            D = "1e3,2e3" if self.quick else "5e4,1e5"
+            same = [*self.small, f"family={family}", f"budget.D=[{D}]", "probe=[gradients]"]
             first, again = (self.made(f"{family}-{k}", *same) for k in range(2))
-            graphed = self.made(f"{family}-graph", *same, "trainer.graph=true")
+            # a capture that fails leaves its process unsound
+            graphed = self.made(f"{family}-graph", *same, "trainer.graph=true", fresh=True)
             if self.cuda:
                 obstacle = graphed.rows[-1]["graph"]
                 self.row(f"{family}: steps by a graph", obstacle, "yes", obstacle == "yes")
@@ -205,8 +212,12 @@ class Acceptance:
 
     def marks(self) -> None:
         """The last mark of a trunk is the run of its own."""
-        same = [*SMALL, "family=transformer", "recipe.warmup=0", DETERMINISTIC, *self.graph_asked]
-        several, single = (self.made(f"marks-{k}", *same, f"budget.D={D}") for k, D in enumerate(("[1e5,2e5]", "2e5")))
+        same, (first, last) = [*self.small, *self.graph_asked], ("1e3", "2e3") if self.quick else ("1e5", "2e5")
+        budgets = (f"budget.D=[{first},{last}]", f"budget.D={last}")
+        several, single = (
+            self.made(f"marks-{k}", *same, "family=transformer", "recipe.warmup=0", budget, fresh=True)
+            for k, budget in enumerate(budgets)
+        )
         off = abs(several.rows[-1]["L"] / single.rows[-1]["L"] - 1)
         self.row("L of a trunk's last mark, of its own run", f"{off:.1e}", "0", off == 0)
 
@@ -216,35 +227,26 @@ class Acceptance:
         cases = [("transformer", list[str]())] + ([("transformer", graph), ("moe", graph)] if self.cuda else [])
         for family, asked in self.left(cases, 230):
             name = f"{family} {' '.join(asked)}".strip()
-            D = "5e4,1e5" if self.quick else "2e6,4e6"
-            same = [*SMALL, f"family={family}", "family.width=64", f"budget.D=[{D}]", DETERMINISTIC, *asked]
-            whole, folder = self.made(f"whole-{name}", *same), self.folder / f"cut-{name}"
+            D = "3e4,6e4" if self.quick else "2e6,4e6" if asked else "1e6,2e6"
+            same = [*self.small, f"family={family}", f"budget.D=[{D}]", *asked]
+            whole, folder = self.made(f"whole-{name}", *same, fresh=True), self.folder / f"cut-{name}"
             freeze(self.config(*same), folder)
-            command = [sys.executable, "-c", CHILD, str(folder)]
-            child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-            wait_for_a_third(child, folder)
-            child.send_signal(signal.SIGTERM)
-            began = time.monotonic()
-            child.wait(60)
-            took = time.monotonic() - began
-            subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=200)
+            took = cut_at_a_third(folder)
+            workers.call(RUN_ONE, folder)
             unequal, worst = difference(whole.folder, folder)
             self.row(f"{name}: weights of a resumed run, unequal", f"{unequal:.0e}, {worst:.0e}", "0", unequal == 0)
             self.row(f"{name}: from SIGTERM to its end [s]", f"{took:.1f}", "10", took <= 10)
 
     def throughput(self) -> None:
         """Steps of five Transformers by every way: million tokens a second."""
-        ways = ["Lightning", "isoflop"]
-        if self.cuda:
-            ways += ["isoflop by graph", "isoflop compiled", "isoflop compiled, by graph"]
-        from families import at
-
-        for shape in self.left(list(SHAPES[:1] if self.quick else SHAPES), 150):
-            setting = Setting("transformer", at("transformer", *shape_of("transformer", shape)), str(self.device), 12)
-            setting = setting if self.quick else replace(setting, steps=150)
-            steps = {way: WAYS[way]()(setting).step_s for way in self.left(ways, 100)}
+        ways = ["Lightning", "isoflop", *(["isoflop by graph", "isoflop compiled, by graph"] if self.cuda else [])]
+        choose_kernels("bf16", deterministic=False)  # runs before this may have asked for others
+        for shape in self.left(list(SHAPES[:1] if self.quick else SHAPES), 120):
+            made = at("transformer", *shape_of("transformer", shape))
+            setting = Setting("transformer", made, str(self.device), steps=6 if self.quick else 150)
+            steps = {way: WAYS[way]()(setting).step_s for way in ways}
             rates = {way: setting.recipe.batch * setting.task.targets / s / 1e6 for way, s in steps.items()}
-            name, best = "×".join(map(str, shape)), max(rates.values(), default=0.0)
+            name, best = "×".join(map(str, shape)), max(rates.values())
             shown = ", ".join(f"{way} {rate:.3g}" for way, rate in rates.items())
             judged = self.cuda and not self.quick
             bar = f"{0.95 * ANCHORS[shape]:.3g} by the best"
@@ -272,28 +274,31 @@ class Acceptance:
         """Eight runs on one card, several at a time: million tokens a second in all."""
         alone = 0.0
         of = ["family=transformer", "family.width=128", "family.depth=4", "data=text", "recipe.batch=64"]
-        of += ["budget.D=1e5", "seed=0,1"] if self.quick else ["budget.D=1.6e7", "seed=0,1,2,3,4,5,6,7"]
-        for k in self.left([1] if self.quick else [1, 2, 4, 8], 60):
+        of += [*QUICK, "budget.D=1e3"] if self.quick else ["budget.D=6e6"]
+        for k in self.left([1] if self.quick else [1, 4, 8], 60):
             out, began = self.folder / f"pack{k}", time.monotonic()
-            done = self.isoflop("train", "-m", *of, *self.place, f"hydra.launcher.n_per_gpu={k}", f"out={out}")
+            seeds = "seed=" + ",".join(map(str, range(max(2, k))))
+            self.isoflop("train", "-m", *of, seeds, *self.place, f"hydra.launcher.n_per_gpu={k}", f"out={out}")
             took = time.monotonic() - began
             runs = [record.read(folder)[-1] for folder in out.iterdir() if RunFolder(folder).config.exists()]
             rate = sum(run["D"] for run in runs) / took / 1e6
             alone = alone or rate
             here = {run["device"] for run in runs}
-            ok = done.returncode == 0 and rate >= 0.9 * alone and (not self.cuda or here == {self.name})
+            ok = rate >= 0.9 * alone and (not self.cuda or here == {self.name})
             self.row(f"n_per_gpu={k}, {len(runs)} runs [Mtok/s]", f"{rate:.3g}", ".9 of one at a time", ok)
 
     def plans(self) -> None:
         """The time and memory of isoflop plan over those of the run."""
-        for overrides in self.left(["family=transformer family.width=128", "family=lstm family.width=128"], 70):
-            run = [*overrides.split(), "data=text", "recipe.batch=64", f"budget.D={'2e5' if self.quick else '8e6'}"]
-            said = self.isoflop("plan", "--json", "-m", *run, *self.place, f"out={self.folder / 'plan'}")
-            plan = json.loads(said.stdout)["runs"][0]
-            real = self.made(f"real-{overrides}", *run, *self.place)
-            ratio, memory = plan["seconds"] / real.seconds, plan["memory"] / real.rows[-1]["peak_memory"]
-            self.row(f"{overrides}: time, plan over run", f"{ratio:.2f}", ".75 to 1.33", 0.75 <= ratio <= 1.33)
-            self.row(f"{overrides}: memory, plan over run", f"{memory:.2f}", ".7 to 1.5", 0.7 <= memory <= 1.5)
+        for family in self.left(["transformer"] if self.quick else ["transformer", "lstm"], 30):
+            run = [f"family={family}", "family.width=128", "data=text", "recipe.batch=64", "budget.D=8e6", *self.place]
+            run += [*QUICK, "budget.D=1e3"] if self.quick else []
+            said = plan([*run, f"out={self.folder / 'plan'}"]).table.iloc[0]
+            real = self.made(f"real-{family}", *run)
+            ratio, memory = said["seconds"] / real.seconds, said["memory"] / real.rows[-1]["peak_memory"]
+            judged = not self.quick  # a run of a few steps is a start alone
+            ok, held = 0.75 <= ratio <= 1.33, 0.7 <= memory <= 1.5
+            self.row(f"{family}: time, plan over run", f"{ratio:.2f}", ".75 to 1.33", ok if judged else None)
+            self.row(f"{family}: memory, plan over run", f"{memory:.2f}", ".7 to 1.5", held if judged else None)
 
     @cached_property
     def name(self) -> str:
@@ -307,10 +312,12 @@ class Acceptance:
             return ["trainer.accelerator=cpu"]
         return ["trainer.accelerator=gpu", "recipe.precision=bf16", *self.graph_asked]
 
-    def isoflop(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb in a process of its own."""
+    def isoflop(self, *words: str) -> None:
+        """Run a verb in a process of its own; RuntimeError if it fails."""
         code = "import sys; from isoflop.cli import call; sys.exit(call(sys.argv[1:]))"
-        return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=200)
+        made = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=200)
+        if made.returncode:
+            raise RuntimeError(made.stderr)
 
 
 SECTIONS = ("env", "ranks", "gradients", "graph", "marks", "resume", "throughput", "memory", "packing", "plans")
@@ -318,6 +325,7 @@ SECTIONS = ("env", "ranks", "gradients", "graph", "marks", "resume", "throughput
 
 def gradient(model: Model, task: Task, precision: str, batch: tuple[Tensor, Tensor]) -> Tensor:
     """Return the gradient of a batch's mean loss, (parameters,) on the CPU in float64; zero where there is none."""
+    choose_kernels(precision, deterministic=False)  # as a run of this precision does
     x, y = (part.to(next(model.parameters()).device) for part in batch)
     losses, auxiliary = batch_loss(model, task, precision, x, y)
     (losses / y.numel() + auxiliary).backward()
@@ -325,15 +333,26 @@ def gradient(model: Model, task: Task, precision: str, batch: tuple[Tensor, Tens
     return torch.cat([part.double().cpu().flatten() for part in parts])
 
 
-def wait_for_a_third(child: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait until a run has taken a third of its steps, or has ended."""
+def cut_at_a_third(folder: Path) -> float:
+    """Send SIGTERM to a run in a fresh process once it has taken a third of its steps; return the time to its end [s].
+
+    RuntimeError if the run ended before.
+    """
     beat = RunFolder(folder).heartbeat
-    while child.poll() is None:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            said = json.loads(beat.read_text())
-            if said["step"] > said["steps"] / 3:
-                return
-        time.sleep(0.05)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(workers.call, RUN_ONE, folder)
+        while not run.done():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                said = json.loads(beat.read_text())
+                if said["step"] > said["steps"] / 3:
+                    os.kill(said["pid"], signal.SIGTERM)
+                    began = time.monotonic()
+                    stopped = run.exception(60)
+                    if "Stopped" in str(stopped):
+                        return time.monotonic() - began
+            time.sleep(0.05)
+        run.result()
+    raise RuntimeError("the run ended before it could be stopped")
 
 
 def difference(one: Path, other: Path) -> tuple[float, float]:
@@ -364,6 +383,7 @@ def main() -> int:
     if given.device == "cuda" and not torch.cuda.is_available():
         print("torch sees no GPU here; give --device cpu --quick to try the script", file=sys.stderr)
         return 2
+    workers.warm()  # by this thread: the server ends with the one that starts it
     acceptance = Acceptance(given.device, given.out, given.seconds, given.quick)
     print("| section | what | value | bar | |\n|---|---|--:|--:|---|")
     for acceptance.section in (name for name in SECTIONS if name in chosen):
@@ -372,7 +392,8 @@ def main() -> int:
             getattr(acceptance, acceptance.section)()
         except Exception as error:
             traceback.print_exc()
-            acceptance.row("raised", f"{type(error).__name__}: {str(error)[:90]}", "", False)
+            last = (str(error).strip().splitlines() or [""])[-1]  # of a worker's, its traceback
+            acceptance.row("raised", f"{type(error).__name__}: {last[:90]}", "", False)
         print(f"{acceptance.section}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     missed = [row for row in acceptance.rows if row.ok is False]
     print(f"{len(acceptance.rows)} rows, {len(missed)} bars missed, saved to {given.out / 'gpu.json'}")

@@ -30,7 +30,7 @@ from isoflop.scaling.task import Task
 
 WARM = 3  # steps of each turn that are not counted
 # steps of a turn by a graph, of which the first chunk warms up and is captured
-GRAPHED = 1024
+GRAPHED = 512
 PLAIN = "Lightning, torch's layers"
 
 
@@ -230,7 +230,7 @@ class Timed(ScalingModule):
         super().count(loss)
         self.last = loss
 
-    def measure(self) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
         self.span.note(self.position)
         self.trainer.should_stop = self.position == self.goal
 
