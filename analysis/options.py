@@ -107,14 +107,12 @@ class LawOptions(WeightOptions):
         table = rows.tuned()
         return fit_groups(table, law(self.law, self.target), **options)
 
-    def steps(self, then: str, *, alone: bool) -> tuple["LawOptions", "LawOptions | None"]:
+    def steps(self, then: str) -> tuple["LawOptions", "LawOptions | None"]:
         """Return the options of two laws, the second of the first one's target: pins go to the law that has them."""
         from isoflop.analysis.laws.declare import get_law
 
         if not then:
             return self, None
-        if not alone:
-            raise UserError("--then takes one place, as in --at N=1e9,D=2e10")
         own = [pin for pin in self.pin if pin.partition("=")[0].strip() in get_law(then).params]
         second = replace(self, law=then, target="", pin=own, prior=[], share="")
         return replace(self, pin=[pin for pin in self.pin if pin not in own]), second

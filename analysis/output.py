@@ -134,11 +134,17 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
         echo("\n\n".join(texts))
 
 
-def show_points(fits: Any, points: Any, by: list[str], level: float, out: Path | None, as_json: bool) -> None:
-    """Write or print a table of predictions, and score them where the target is known."""
-    from isoflop.analysis.holdout.predict import predict_points, score
+def show_points(fits: Any, points: Any, level: float, out: Path | None, as_json: bool, then: Any = ()) -> None:
+    """Write or print a table of predictions, and score them where the target is known.
 
+    then   fits of a second law, as in `show_predictions`
+    """
+    from isoflop.analysis.holdout.predict import predict_points, score, then_points
+
+    by = list(fits[0].by)
     table = predict_points(fits, points, by, level)
+    if then:
+        table = then_points(table, fits, {tuple(fit.by.items()): fit for fit in then}, level)
     result = score(table, fits[0].law.target, level)
     if out is not None:
         files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))

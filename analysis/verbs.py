@@ -115,12 +115,12 @@ def predict_command(
     if table.out is not None and table.points is None:
         raise UserError("-o writes the table of --points; for one place, --json prints a document to redirect")
     check_place(place := o.place(",".join(at or [])), level)
-    first, second = fitting.steps(then, alone=table.points is None)
+    first, second = fitting.steps(then)
     fits = first.fits(rows)
+    seconds = output.fitted(second.fits(rows)) if second else []
     if table.points is not None:
         points = o.points(table.points, rows.columns, fits[0].law.target)
-        return output.show_points(fits, points, o.names(rows.by), level, table.out, as_json)
-    seconds = output.fitted(second.fits(rows)) if second else []
+        return output.show_points(fits, points, level, table.out, as_json, seconds)
     output.show_predictions(output.fitted(fits), place, level, as_json, seconds)
 
 

@@ -277,9 +277,11 @@ def _derived(optimum: Optimum, flat: Collection[str], level: float) -> tuple[dic
         estimates[name], missing[name] = optimum.measure(
             lambda name=name, **p: law.derive(p)[name], level, share=name in SHARES
         )
-        if leans_on(optimum.problem, optimum.u, name, flat):
+        value = estimates[name].value
+        edge = name in SHARES and not 0 < (value or 0.0) < 1  # an exponent stands on its bound
+        if edge or leans_on(optimum.problem, optimum.u, name, flat):
             # a split that is not identified is no advice
-            value = None if name in SHARES else estimates[name].value
+            value = None if name in SHARES else value
             estimates[name], missing[name] = Estimate(value), "" if optimum.spread is None else _UNIDENTIFIED
     return estimates, missing
 

@@ -8,9 +8,8 @@ predict(result, {"N": 1e9, "D": 2e10})["predicts"]  # 'yes': what its hold-outs 
 table = predict_points([result], runs)              # the same rows with value, low, high, ...
 print(score(table, "L", level=0.9))                 # RMSLE and coverage
 
-In two steps, a law of the loss and then a law from the loss to a score, both errors are in one band: the loss of a new
-run moves the score through the second law, and what that law errs by at a known loss comes on top. The two are errors
-of different fits, so that the half-widths of both add up as variances do, each side by itself.
+In two steps, by a law of the loss and one from the loss to a score, the errors of both are independent: half-widths add
+up as variances do, each side by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.result import Fit
@@ -50,9 +50,8 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     """
     check_place(at, level)
     law = fit.law
-    best: dict[str, Estimate] = {}
-    if "C" in at and "C" not in law.columns and law.curves:
-        best = {name: _estimate(fit.curve(name, at["C"], level)) for name in law.curves}
+    curves = law.curves if "C" in at and "C" not in law.columns else ()
+    best = {name: _estimate(fit.curve(name, at["C"], level)) for name in curves}
     point = _split(fit, at, best) if best else dict(at)
     if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
         raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
@@ -87,22 +86,48 @@ def predict_then(first: Fit | Average, second: Fit, at: Mapping[str, float], lev
     Returns what `predict` does, with the second target by its name, and `then`: the law, its status and what its own
     hold-outs say. FitError where the second law is of other columns.
     """
-    loss, law = first.law.target, second.law
+    _check_step(first, second)
+    prediction, law = predict(first, at, level), second.law
+    middle = prediction[first.law.target]
+    step = predict(second, {first.law.target: middle.value}, level)
+    then = {"law": law.name, "status": str(second.status), "predicts": step["predicts"], "why": step["why"]}
+    ends = [np.nan if x is None else x for x in (middle.low, middle.high)]
+    score = _second_step(second, pd.DataFrame([[middle.value, *ends]], columns=["value", "low", "high"]), level)
+    return prediction | {law.target: _estimate(score), "then": then}
+
+
+def then_points(
+    table: pd.DataFrame, fits: Sequence[Fit | Average], seconds: Mapping[tuple[Any, ...], Fit], level: float = 0.9
+) -> pd.DataFrame:
+    """Add to a table of `predict_points` the target of a second law of each group's prediction, and its band.
+
+    seconds   fits of the second law, by the values of the columns that the fits were grouped by
+    """
+    for fit in fits:
+        mine = _rows_of(fit, table) & table["value"].notna().to_numpy()
+        if (second := seconds.get(tuple(fit.by.items()))) is not None and mine.any():
+            _check_step(fit, second)
+            score = _second_step(second, table[mine], level)
+            for side, column in (("value", "predicted"), ("low", "low"), ("high", "high")):
+                table.loc[mine, f"{second.law.target}_{column}"] = score[side].to_numpy()
+    return table
+
+
+def _check_step(first: Fit | Average, second: Fit) -> None:
+    law, loss = second.law, first.law.target
     if law.columns != (loss,):
         raise FitError(f"{law.name} predicts from {', '.join(law.columns)}; a second step is a law of {loss} alone")
-    prediction = predict(first, at, level)
-    middle = prediction[loss]
-    step = predict(second, {loss: middle.value}, level)
-    alone = step[law.target]
-    then = {"law": law.name, "status": str(second.status), "predicts": step["predicts"], "why": step["why"]}
-    low, high = None, None
-    if None not in (middle.low, middle.high, alone.low, alone.high):
-        ends = second.predict(pd.DataFrame({loss: [middle.low, middle.high]})) - alone.value
-        sides = [float(np.hypot(min(ends.min(), 0.0), alone.value - alone.low)), 0.0]
-        sides[1] = float(np.hypot(max(ends.max(), 0.0), alone.high - alone.value))
-        around = np.array([[alone.value - sides[0]], [alone.value + sides[1]]])
-        low, high = map(float, law.inside(around, second.values, second.rows[law.target])[:, 0])
-    return prediction | {law.target: Estimate(alone.value, low, high), "then": then}
+
+
+def _second_step(second: Fit, first: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return value, low and high of a second law of what a first one predicts: value, low, high."""
+    loss = second.law.columns[0]
+    alone = bands(second, pd.DataFrame({loss: first["value"]}), level)
+    value, low, high = (alone[side].to_numpy(float) for side in ("value", "low", "high"))
+    ends = np.stack([second.predict(pd.DataFrame({loss: first[side]})) for side in ("low", "high")]) - value
+    down, up = np.hypot(np.minimum(ends.min(0), 0.0), value - low), np.hypot(np.maximum(ends.max(0), 0.0), high - value)
+    low, high = second.law.inside(np.stack([value - down, value + up]), second.values, second.rows[second.law.target])
+    return pd.DataFrame({"value": value, "low": low, "high": high}, index=first.index)
 
 
 def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -149,8 +174,8 @@ def _one_split(fit: Fit | Average) -> str:
 
 
 def _estimate(frame: pd.DataFrame) -> Estimate:
-    value, low, high = (float(frame[c].iloc[0]) for c in ("value", "low", "high"))
-    return Estimate(value, *(x if np.isfinite(x) else None for x in (low, high)))
+    value, *ends = (float(frame[c].iloc[0]) for c in ("value", "low", "high"))
+    return Estimate(value, *(x if np.isfinite(x) else None for x in ends))
 
 
 def _beside(
@@ -238,10 +263,7 @@ def predict_points(
     reason = "no runs of this group were fitted"
     out = rows.assign(value=np.nan, low=np.nan, high=np.nan, band="", predicts="", status="", reason=reason)
     for fit in fits:
-        mine = np.ones(len(rows), dtype=bool)
-        for name, label in fit.by.items():
-            mine &= (rows[name].isna() if pd.isna(label) else rows[name] == label).to_numpy()
-        if not mine.any():
+        if not (mine := _rows_of(fit, rows)).any():
             continue
         columns = rows[list(fit.law.columns)].apply(pd.to_numeric, errors="coerce").astype(float)
         sound = (np.isfinite(columns) & (columns > 0)).all(axis=1).to_numpy()
@@ -252,6 +274,14 @@ def predict_points(
             out.loc[able, ["value", "low", "high", "band"]] = band[["value", "low", "high", "band"]].to_numpy()
         out.loc[mine & ~sound, ["predicts", "reason"]] = "", f"{', '.join(fit.law.columns)} must be numbers above 0"
     return out
+
+
+def _rows_of(fit: Fit | Average, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows are of a fit's group."""
+    mine = np.ones(len(rows), dtype=bool)
+    for name, label in fit.by.items():
+        mine &= (rows[name].isna() if pd.isna(label) else rows[name] == label).to_numpy()
+    return mine
 
 
 def score(predictions: pd.DataFrame, target: str, level: float) -> Score | None:

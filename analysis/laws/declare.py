@@ -231,8 +231,10 @@ def get_law(text: str | Law, target: str | None = None) -> Law:
             f"no law is called {text!r}; choose one of {', '.join(ENTERED)}; its columns may follow, as in "
             f"power_offset(D){suggest(word, ENTERED)}"
         )
-    entry = ENTERED[name]
-    entry = entry.over(*(entry.columns if match[3] is None else (c.strip() for c in match[3].split(","))))
+    columns = None if match[3] is None else [c.strip() for c in match[3].split(",")]
+    both = f"{name}_of_both"  # log_accuracy(N,D) is the law of size and data apart
+    entry = ENTERED[both if columns and len(columns) == 2 and both in ENTERED else name]
+    entry = entry.over(*(columns or entry.columns))
     target = target or match[1]
     return entry.of(target) if target else entry
 

@@ -6,8 +6,8 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.holdout.predict import predict, predict_then
-from isoflop.analysis.laws.declare import LAWS
+from isoflop.analysis.holdout.predict import predict, predict_points, predict_then, then_points
+from isoflop.analysis.laws.declare import LAWS, get_law
 from isoflop.errors import FitError
 
 BELOW_ONE_EPOCH = {"N": np.geomspace(1e7, 1e9, 6), "D": np.geomspace(1e8, 1e10, 6)}
@@ -73,5 +73,11 @@ def test_the_band_of_a_second_step_holds_the_errors_of_both() -> None:
     assert both["accuracy"].low == pytest.approx(alone.value - np.hypot(alone.value - ends[0], alone.value - alone.low))
     assert both["accuracy"].high > max(alone.high, ends[1])
     assert both["then"]["law"] == "sigmoid(L)"
+    points = predict_points([first], pd.DataFrame({"N": [1e9, 2e9], "D": [1e10, -1.0]}))
+    table = then_points(points, [first], {(): second})
+    assert table["accuracy_predicted"][0] == pytest.approx(both["accuracy"].value)
+    assert table["accuracy_low"][0] == pytest.approx(both["accuracy"].low)
+    assert np.isnan(table["accuracy_high"][1])
+    assert get_law("log_accuracy(N,D)").params.keys() == {"A", "alpha", "B", "beta"}
     with pytest.raises(FitError, match="a second step is a law of L alone"):
         predict_then(first, fit(rows, "power(D)", interval="none"), {"N": 1e9, "D": 1e10})

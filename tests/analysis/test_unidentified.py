@@ -125,6 +125,14 @@ def test_a_parameter_on_its_bound_has_no_interval_of_zero_width() -> None:
     assert (answer.params["alpha"].low, answer.derived["b"].high) == (None, None)
 
 
+def test_a_share_is_no_advice_where_an_exponent_stands_on_its_bound() -> None:
+    rng = np.random.default_rng(1026)
+    N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9.5, 6), np.logspace(8.5, 11, 6)))
+    flat = fit(pd.DataFrame({"N": N, "D": D, "L": 3 * np.exp(0.005 * rng.normal(size=36))}))
+    assert flat.params["alpha"].value == 0
+    assert flat.derived["a"].value is flat.derived["b"].value is None
+
+
 def test_a_jittered_ladder_has_intervals_no_narrower_than_one_noise_makes_them() -> None:
     rng = np.random.default_rng(1000)
     N = np.geomspace(1e7, 3e9, 24)
