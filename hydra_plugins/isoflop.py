@@ -25,6 +25,7 @@ class ContentSweeper(Sweeper):
         grids: list[dict[str, Any]] | None = None,
         larger: list[dict[str, Any]] | None = None,
         retry: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.grids, self.again = (params, grids, larger), retry
 

@@ -215,7 +215,7 @@ app = hydra.main(config_path="pkg://isoflop.conf", config_name="train", version_
 def main(arguments: list[str]) -> int:
     """Run the Hydra app and return its exit code: 0 done, 1 a run failed, 2 bad usage or input, in one sentence."""
     try:
-        arguments = limits.renamed(extensions.take(arguments))
+        arguments = _dry(limits.renamed(extensions.take(arguments)))
     except UserError as error:
         return report(*translate(error))
     if {"-h", "--help"} & {*arguments}:
@@ -234,6 +234,15 @@ def main(arguments: list[str]) -> int:
         cause = error.__cause__ if isinstance(error, Ending) and error.__cause__ else error
         return report(*translate(cause, elsewhere="give another folder with out=DIR"))
     return 0
+
+
+def _dry(arguments: list[str]) -> list[str]:
+    """Return the command line with --dry-run as a key of the sweeper; UserError where there is no job to print."""
+    if "--dry-run" not in arguments:
+        return arguments
+    if "-m" not in _modes(arguments) or "hydra/launcher=slurm" not in arguments:
+        raise UserError("--dry-run prints a Slurm job: add -m hydra/launcher=slurm; isoflop plan lists the runs")
+    return [word if word != "--dry-run" else "hydra.sweeper.dry_run=true" for word in arguments]
 
 
 def _modes(arguments: list[str]) -> list[str]:

@@ -62,6 +62,9 @@ def sweep(
         _say(f"{others} of those done were made by other code; redo_other_code=true runs them again")
     if note := rounding_note(todo):
         _say(note)
+    if cfg.hydra.sweeper.get("dry_run"):
+        print(job_script(cfg.hydra.launcher, len(todo)))
+        return
     _make(context, task, cfg, configs, todo)
 
 
@@ -114,6 +117,20 @@ def _make(
         refrozen = [(e, c) for e, c in ended if not e.held and e.good and e.config.budget != c.budget]
         todo = [config for entry, config in refrozen if resume.missing(entry.rows, config)]
     _conclude({Entry(out / config.run_id): config for config in configs})
+
+
+def job_script(launcher: DictConfig, runs: int) -> str:
+    """Return what submitit would hand to sbatch for an array of runs, as its SlurmExecutor translates our keys."""
+    from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+
+    names = SlurmExecutor._equivalence_dict() or {}
+    given = {str(key): value for key, value in launcher.items() if value is not None}
+    folder = given.pop("submitit_folder")
+    keys = {names.get(key, key): value for key, value in given.items() if key not in ("_target_", "max_num_timeout")}
+    if "mem" in keys:
+        keys["mem"] = f"{keys['mem']}GB"
+    command = f"{sys.executable} -u -m submitit.core._submit {folder}"
+    return _make_sbatch_string(command=command, folder=folder, map_count=max(runs, 1), **keys)
 
 
 def _refuse_launcher(target: str, todo: list[FrozenConfig]) -> None:

@@ -44,6 +44,20 @@ def results(folder: Path) -> dict[str, tuple[float, float]]:
     return {row["run_id"]: (row["L"], row["L_train"]) for row in rows(folder)}
 
 
+@submitit
+def test_a_dry_run_prints_the_job_and_submits_nothing(isoflop: Isoflop, tmp_path: Path) -> None:
+    where = [f"out={tmp_path / 'runs'}", "hydra.launcher.mem_gb=4", "hydra.launcher.partition=gpu", "--dry-run"]
+    done = isoflop("train", "-m", *GRID, *TINY, *CLUSTER, *where)
+    assert done.returncode == 0, done.stderr
+    for line in ("--array=0-3%2", "--mem=4GB", "--partition=gpu", "--time=240", "--signal=USR2@120"):
+        assert f"#SBATCH {line}\n" in done.stdout
+    assert "-m submitit.core._submit" in done.stdout
+    assert not (tmp_path / "runs").exists()
+    refused = isoflop("train", *ONE, "--dry-run")
+    assert refused.returncode == 2
+    assert "add -m hydra/launcher=slurm" in refused.stderr
+
+
 @pytest.fixture(scope="module")
 def short() -> Iterator[str]:
     """A folder whose name is short enough for sockets to lie in it."""

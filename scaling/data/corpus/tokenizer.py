@@ -8,6 +8,7 @@ Byte-pair encoding is learned over bytes (Radford 2019), so that every token has
 
 import base64
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -158,7 +159,8 @@ def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:
     as_signs = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, as_signs])
     signs = _alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=list(signs), show_progress=False)
+    shown = sys.stderr.isatty()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size - 1, initial_alphabet=list(signs), show_progress=shown)
     tokenizer.train_from_iterator((document.decode(errors="replace") for document in documents), trainer)
     ranks = sorted((rank, token) for token, rank in tokenizer.get_vocab().items())
     lines = (base64.b64encode(bytes(signs[sign] for sign in token)) + b" %d\n" % rank for rank, token in ranks)
