@@ -26,7 +26,7 @@ VERBS = {
     "cancel": (SWEEPS, "stop the runs of a folder, on whichever machine they run"),
     "collect": (SWEEPS, "join a folder's records into a runs.csv"),
     "import-wandb": (SWEEPS, "make a table of the runs that Weights & Biases has"),
-    "dashboard": (SWEEPS, "save a W&B workspace and report of mirrored runs"),
+    "dashboard": (SWEEPS, "save a W&B report of mirrored runs"),
     "check": (ANALYSIS, "examine a table of runs: odd rows, units, runs recognised, layout"),
     "fit": (ANALYSIS, "fit a law to a CSV of losses, with intervals"),
     "predict": (ANALYSIS, "predict a run that was not made, with a band"),

@@ -241,9 +241,9 @@ def dashboard_command(
     where: Annotated[str, "Rows to keep, as for fit"] = "",
     dry_run: Annotated[bool, "Print what would be saved, as JSON; needs no login"] = False,
 ) -> None:
-    """Save a W&B workspace and a report of runs: loss, isoFLOP, rates, throughput, failures; verdicts, laws, figures.
+    """Save a W&B report of runs: loss, isoFLOP, rates, throughput, failures; verdicts, laws, figures.
 
-    Each call saves new ones. It needs wandb-workspaces: pip install 'isoflop[dashboard]'.
+    Each call saves a new one. It needs wandb-workspaces: pip install 'isoflop[dashboard]'.
 
     - `isoflop dashboard runs.csv --project me/isoflop`
     - `isoflop dashboard runs.csv --project me/isoflop --dry-run`
@@ -260,8 +260,7 @@ def dashboard_command(
     if dry_run:
         print(json.dumps(dashboard.as_json(), indent=1, allow_nan=False))
         return
-    for url in save(dashboard):
-        print(url)
+    print(save(dashboard))
 
 
 def main(arguments: list[str]) -> int:

@@ -1,8 +1,8 @@
-"""A W&B workspace and report of mirrored runs, made by code: what `isoflop report` says, where the runs are shown.
+"""A W&B report of mirrored runs, made by code: what `isoflop report` says, where the runs are shown.
 
 dashboard = build(look(read_runs("runs.csv")), "me", "isoflop")
 dashboard.as_json()     # what would be saved
-save(dashboard)         # the addresses of the workspace and the report
+save(dashboard)         # the address of the report
 """
 
 import hashlib
@@ -37,19 +37,12 @@ LONGEST_TITLE = 128
 MOST_RUNS = 100
 # runs without a result that are named one by one
 MOST_FAILURES = 50
-# columns of the table of runs, in W&B's names
-COLUMNS = (
-    "run:displayName", "summary:status", "summary:reason", "config:family.value", "config:width.value",
-    "config:depth.value", "config:N.value", "config:D.value", "config:lr.value", "summary:L",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Dashboard:
     """What is to be saved."""
 
-    workspace: Any
-    """A wandb_workspaces.workspaces.Workspace."""
     report: Any
     """A wandb_workspaces.reports.v2.Report."""
     figures: tuple[Figure, ...]
@@ -59,18 +52,14 @@ class Dashboard:
 
     def as_json(self) -> dict[str, Any]:
         """Return what would be saved as plain data; the figures by name and title."""
-        view, report = self.workspace._to_model(), self.report._to_model()
+        report = self.report._to_model()
+        spec = json.loads(report.spec.model_dump_json(by_alias=True, exclude_none=True))
         return {
-            "entity": self.workspace.entity,
-            "project": self.workspace.project,
-            "workspace": {"name": view.display_name, "spec": _spec(view)},
-            "report": {"title": report.display_name, "description": report.description, "spec": _spec(report)},
+            "entity": self.report.entity,
+            "project": self.report.project,
+            "report": {"title": report.display_name, "description": report.description, "spec": spec},
             "media": {"run_id": self.media_run, "figures": {figure.name: figure.title for figure in self.figures}},
         }
-
-
-def _spec(model: Any) -> Any:
-    return json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
 
 
 def refuse_library() -> None:
@@ -80,15 +69,15 @@ def refuse_library() -> None:
 
 
 def build(view: View, entity: str, project: str) -> Dashboard:
-    """Build the workspace and the report of the runs of a view; UserError if none of them was mirrored."""
+    """Build the report of the runs of a view; UserError if none of them was mirrored."""
     if "run_id" not in view.runs:
         raise UserError("the table has no column run_id, by which W&B knows a run; give one that isoflop collect made")
     ids = sorted(view.runs["run_id"].astype(str).unique())
     media_run = f"report-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
     figures = tuple(drawn for _, drawn in draw_all(view) if isinstance(drawn, Figure))
     table = f"{Path(view.runs.source).name or 'runs'}: {count_runs(view.runs)} runs"
-    name = {"entity": entity, "project": project, "name": cut(printable(table), LONGEST_TITLE)}
-    return Dashboard(_workspace(view, name), _report(view, name, figures, media_run), figures, media_run)
+    name = {"entity": entity, "project": project, "title": cut(printable(table), LONGEST_TITLE)}
+    return Dashboard(_report(view, name, figures, media_run), figures, media_run)
 
 
 def _filters(view: View) -> list[Any]:
@@ -99,19 +88,6 @@ def _filters(view: View) -> list[Any]:
     # the library writes names between quotes as they are
     sound = sweeps and not any(character in name for name in sweeps for character in "'\"\\")
     return [Metric("Group").isin(sweeps)] if sound else []
-
-
-def _workspace(view: View, name: dict[str, str]) -> Any:
-    import wandb_workspaces.workspaces as ws
-
-    sections = [ws.Section(name=title, panels=some, is_open=True) for title, some in _sections(view).items()]
-    colours = {run_id: ws.RunSettings(color=colour) for run_id, colour in _colours(view).items()}
-    return ws.Workspace(
-        **name,
-        sections=sections,
-        settings=ws.WorkspaceSettings(max_runs=MOST_RUNS),
-        runset_settings=ws.RunsetSettings(filters=_filters(view), run_settings=colours, pinned_columns=list(COLUMNS)),
-    )
 
 
 def _report(view: View, name: dict[str, str], figures: tuple[Figure, ...], media_run: str) -> Any:
@@ -129,8 +105,7 @@ def _report(view: View, name: dict[str, str], figures: tuple[Figure, ...], media
     for title, some in _sections(view).items():
         shown = wr.Runset(filters=_filters(view), run_settings=colours)
         blocks += [wr.H2(title), wr.PanelGrid(runsets=[shown], panels=some)]
-    where = {"entity": name["entity"], "project": name["project"], "title": name["name"]}
-    return wr.Report(**where, description="made by isoflop dashboard", blocks=blocks, width="fluid")
+    return wr.Report(**name, description="made by isoflop dashboard", blocks=blocks, width="fluid")
 
 
 def _verdicts(view: View) -> str:
@@ -231,8 +206,8 @@ def _colours(view: View) -> dict[str, str]:
     return {run_id: by_family[family] for run_id, family in pairs if family in by_family}
 
 
-def save(dashboard: Dashboard) -> list[str]:
-    """Send the figures, save the workspace and the report, and return their addresses; UserError without a login."""
+def save(dashboard: Dashboard) -> str:
+    """Send the figures, save the report, and return its address; UserError without a login."""
     from isoflop.scaling.loop.wandb import is_online, login_problem
 
     if not is_online():
@@ -244,11 +219,11 @@ def save(dashboard: Dashboard) -> list[str]:
     # our figures as pictures in a run of their own, the same for the same runs
     with tempfile.TemporaryDirectory() as folder:
         run = wandb.init(
-            entity=dashboard.workspace.entity,
-            project=dashboard.workspace.project,
+            entity=dashboard.report.entity,
+            project=dashboard.report.project,
             id=dashboard.media_run,
             resume="allow",
-            name=dashboard.workspace.name,
+            name=dashboard.report.title,
             job_type="report",
             config={record.REPORT_MARK: True},
             dir=folder,
@@ -261,4 +236,4 @@ def save(dashboard: Dashboard) -> list[str]:
             pictures[figure.name] = wandb.Image(os.fspath(picture), caption=figure.title)
         run.log(pictures)
         run.finish()
-    return [dashboard.workspace.save().url, dashboard.report.save().url]
+    return str(dashboard.report.save().url)

@@ -1,4 +1,4 @@
-"""The dashboard: a workspace and a report that the library's own schema accepts, with what the table holds as text."""
+"""The dashboard: a report that the library's own schema accepts, with what the table holds as text."""
 
 import importlib.util
 import json
@@ -57,32 +57,28 @@ def bare(spec: Any) -> Any:
 @needs_library
 def test_what_would_be_saved_is_what_the_library_reads(dashboard: Dashboard) -> None:
     from wandb_workspaces.reports.v2.internal import Spec
-    from wandb_workspaces.workspaces.internal import WorkspaceViewspec
 
     saved = json.loads(json.dumps(dashboard.as_json(), allow_nan=False))
-    for model, spec in ((WorkspaceViewspec, saved["workspace"]["spec"]), (Spec, saved["report"]["spec"])):
-        read = model.model_validate(spec)
-        assert bare(json.loads(read.model_dump_json(by_alias=True, exclude_none=True))) == bare(spec)
+    read = Spec.model_validate(saved["report"]["spec"])
+    assert bare(json.loads(read.model_dump_json(by_alias=True, exclude_none=True))) == bare(saved["report"]["spec"])
     assert "unknown" not in str([type(block) for block in read.blocks]).lower()
     assert (saved["entity"], saved["project"]) == ("me", "isoflop")
 
 
 @needs_library
-def test_the_workspace_shows_the_runs_of_the_table_by_family(dashboard: Dashboard, view: View) -> None:
-    section = dashboard.as_json()["workspace"]["spec"]["section"]
-    shown = {one["name"]: titles(one["panels"]) for one in section["panelBankConfig"]["sections"]}
-    assert shown["Loss against data and compute"] == [
-        "L_train against D, by family", "L against C, by family", "L against C, coloured by N"
-    ]  # fmt: skip
-    assert shown["isoFLOP: loss against size at a compute"] == ["L against N, coloured by C"]
-    assert shown["Best rate"] == ["L against lr, coloured by N"]
-    assert "targets_per_s against N" in shown["Throughput"]
-    (runset,) = section["runSets"]
+def test_the_report_shows_the_runs_of_the_table_by_family(dashboard: Dashboard, view: View) -> None:
+    blocks = dashboard.as_json()["report"]["spec"]["blocks"]
+    grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"][1:]
+    shown = [titles(grid["panelBankSectionConfig"]["panels"]) for grid in grids]
+    assert shown[0] == ["L_train against D, by family", "L against C, by family", "L against C, coloured by N"]
+    assert shown[1] == ["L against N, coloured by C"]
+    assert shown[2] == ["L against lr, coloured by N"]
+    assert "targets_per_s against N" in shown[3]
+    (runset,) = grids[0]["runSets"]
     (condition,) = runset["filters"]["filters"]
     assert (condition["key"]["name"], condition["op"], condition["value"]) == ("group", "IN", ["a sweep"])
-    families = view.runs.frame.set_index("run_id")["family"]
-    assert {section["customRunColors"][run_id] for run_id in families.index[families == "lstm"]} == {"#0072B2"}
-    assert len(section["customRunColors"]) == view.runs["run_id"].nunique()
+    families, colours = view.runs.frame.set_index("run_id")["family"], grids[0]["customRunColors"]
+    assert {colours[run_id] for run_id in families.index[families == "lstm"]} == {"#0072B2"}
 
 
 @needs_library
@@ -99,20 +95,18 @@ def test_the_report_has_verdicts_laws_and_figures_as_media(dashboard: Dashboard)
 
 
 @needs_library
-def test_saving_sends_the_figures_once_and_returns_both_addresses(
+def test_saving_sends_the_figures_once_and_returns_the_address(
     dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wandb_workspaces.reports.v2 import Report
-    from wandb_workspaces.workspaces import Workspace
 
     given: dict[str, Any] = {}
     run = SimpleNamespace(log=given.update, finish=lambda: None)
     monkeypatch.setattr("wandb.init", lambda **settings: given.update(settings) or run)
     monkeypatch.setattr("isoflop.scaling.loop.wandb.is_online", lambda: True)
     monkeypatch.setattr("isoflop.scaling.loop.wandb.login_problem", lambda *_: "")
-    monkeypatch.setattr(Workspace, "save", lambda self: SimpleNamespace(url="the workspace"))
     monkeypatch.setattr(Report, "save", lambda self: SimpleNamespace(url="the report"))
-    assert save(dashboard) == ["the workspace", "the report"]
+    assert save(dashboard) == "the report"
     assert (given["id"], given["job_type"], given["config"]) == (
         dashboard.media_run,
         "report",
