@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from isoflop.errors import UserError
+
 # what a file system says that cannot flush a folder, or a user who may not open it
 NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF)
 # bytes of a file of bookkeeping at most: a run's record of a thousand marks has two millions
@@ -109,6 +111,17 @@ def read_json(path: Path) -> Any:
     with contextlib.suppress(OSError, ValueError):
         return parse_json(read_bytes(path))
     return None
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds, {} where it holds another thing; UserError if it cannot be read."""
+    try:
+        document = json.loads(read_bytes(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def parse_json(text: str | bytes) -> Any:

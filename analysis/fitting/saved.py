@@ -18,7 +18,7 @@ from isoflop.analysis.intervals.residuals import Noise
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.solving.problem import Objective, Prior, Problem
 from isoflop.errors import UserError
-from isoflop.files import read_bytes, write_text
+from isoflop.files import read_mapping, write_text
 
 # of the file; one that is read differently gets another
 _FORMAT = "isoflop fit 1"
@@ -74,13 +74,8 @@ def _optimum(optimum: Optimum) -> dict[str, Any]:
 
 def read_document(path: Path) -> dict[str, Any]:
     """Return the fields of the Fit that was written; UserError in one sentence where it is another file."""
-    try:
-        document = json.loads(read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+    document = read_mapping(path)
+    if document.get("format") != _FORMAT:
         raise UserError(f"{path} is not a fit that was saved; give a file that Fit.save wrote")
     try:
         law, rows = get_law(document["law"]), pd.DataFrame(document["rows"])

@@ -32,7 +32,7 @@ from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError, UserError
-from isoflop.files import finite, read_bytes, write_text
+from isoflop.files import finite, read_mapping, write_text
 from isoflop.wording import number, version
 
 # of the file; a layout that is read differently gets another
@@ -170,13 +170,8 @@ def _fitted_rows(fits: Sequence[Fit | Average], run: str) -> dict[str, Any]:
 
 def load_forecast(path: str | Path) -> Forecast:
     """Read a forecast from a file; UserError in one sentence where it is another file, or was changed."""
-    try:
-        document = json.loads(read_bytes(path))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict) or not str(document.get("format", "")).startswith("isoflop forecast"):
+    document = read_mapping(path)
+    if not str(document.get("format", "")).startswith("isoflop forecast"):
         raise UserError(f"{path} is not a forecast, or was cut; give a file that isoflop forecast wrote")
     if document["format"] != FORMAT:
         raise UserError(f"{path} is of the format {document['format']!r}, and this isoflop reads {FORMAT!r}")

@@ -17,7 +17,7 @@ from conftest import TINY, Isoflop
 from omegaconf import OmegaConf
 
 from isoflop.scaling.config.frozen import freeze
-from isoflop.sweeps import costs
+from isoflop.sweeps import costs, workers
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan.options import PlanLaw
@@ -158,17 +158,27 @@ LARGE = {
     "path",
     [pytest.param(path, id=path.stem, marks=[pytest.mark.nightly] * (path.stem in LARGE)) for path in STUDIES],
 )
-def test_every_study_is_a_plan_of_the_sizes_that_it_states(path: Path) -> None:
+def test_every_study_has_the_sizes_that_it_states(path: Path) -> None:
     study = OmegaConf.load(path)
     grids = [*study.hydra.sweeper.grids, *(study.hydra.sweeper.get("larger") or ())]
-    made = plan([f"study={path.stem}"], device="H100").table
+    made = composed([f"study={path.stem}"]).configs
     assert len(made) >= len(grids)
+    (first,) = workers.call("isoflop.scaling.estimate:describe", [made[0]])
+    assert first.C > 0
     of_all = OmegaConf.select(study, "family.width")
     stated = [grid.get("family.width", of_all) for grid in grids]
     widths = {int(w) for given in stated if given is not None for w in str(given).split(",")}
-    assert widths <= set(made["width"])
+    assert widths <= {config.width for config in made}
     if None not in stated:  # a grid may take a family's own
-        assert set(made["width"]) == widths
+        assert {config.width for config in made} == widths
+
+
+# to count the FLOPs of every size takes minutes; in the suite it is one of each study
+@pytest.mark.nightly
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_a_plan(path: Path) -> None:
+    made = plan([f"study={path.stem}"], device="H100").table
+    assert (made[["N", "D", "C", "seconds"]] > 0).all().all()
 
 
 def test_an_override_replaces_what_a_study_says_of_the_same_key() -> None:
