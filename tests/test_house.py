@@ -9,7 +9,7 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_430,
+    "lines": 41_395,
     "files": 290,
     "public_names": 1_143,
     "names_used_twice": 0,
