@@ -1,5 +1,6 @@
 """Foreign tables: Parquet, public tables known by their columns, W&B online and offline, units and mixtures noted."""
 
+import json
 import os
 import subprocess
 import sys
@@ -497,3 +498,76 @@ def test_a_frontier_says_what_check_says_of_kinds_that_are_mixed() -> None:
     said = "corpus mixes pile, c4 at one size"
     assert said in str(check(kinds))
     assert any(said in note for note in frontier(kinds, interval="none").notes)
+
+
+def _in_words(value: float) -> str:
+    return f"{value / 1e9:.6g}B" if value >= 1e9 else f"{value / 1e6:.6g}M"
+
+
+def _comma(values: Any) -> list[str]:
+    return [f"{value:.8g}".replace(".", ",") for value in values]
+
+
+# a table of others in its own spelling: ending, columns, and what has to be said of it
+FOREIGN: dict[str, tuple[str, Any, list[str]]] = {
+    "plain": (".csv", lambda t: {"params": t["N"], "tokens": t["D"], "loss": t["L"]}, []),
+    "units in names": (".csv", lambda t: {"params (M)": t["N"] / 1e6, "tokens (B)": t["D"] / 1e9, "loss": t["L"]}, []),
+    "units, named": (
+        ".csv", lambda t: {"size (M)": t["N"] / 1e6, "seen (B)": t["D"] / 1e9, "err": t["L"]},
+        ["--columns", "N=size (M),D=seen (B),L=err"],
+    ),
+    "factors": (
+        ".csv", lambda t: {"size": t["N"] / 1e6, "seen": t["D"] / 1e9, "err": t["L"]},
+        ["--columns", "N=1e6*size,D=1e9*seen,L=err"],
+    ),
+    "a German sheet": (
+        ".csv;", lambda t: {"Parameter (Mio.)": _comma(t["N"] / 1e6), "Tokens (Mrd.)": _comma(t["D"] / 1e9),
+                            "loss": _comma(t["L"])}, [],
+    ),
+    "a French sheet": (
+        ".csv;", lambda t: {"taille (millions)": _comma(t["N"] / 1e6), "jetons (milliards)": _comma(t["D"] / 1e9),
+                            "perte": _comma(t["L"])}, ["--columns", "N=taille (millions),D=jetons (milliards),L=perte"],
+    ),
+    "W&B's page": (
+        ".csv", lambda t: {"Name": [f"run-{i}" for i in range(len(t))], "State": "finished", "params": t["N"],
+                           "tokens": t["D"], "eval/loss": t["L"], "Runtime": 3600.0}, [],
+    ),
+    "W&B's history": (
+        ".csv", lambda t: {"run_name": [f"run-{i}" for i in range(len(t))], "_step": t["D"] / 2**19,
+                           "tokens_per_batch": 2**19, "n_params": t["N"], "train/loss": 1.01 * t["L"],
+                           "eval/loss": t["L"]}, [],
+    ),
+    "Lightning": (
+        ".csv", lambda t: {"step": t["D"] / 2**19, "batch_size": 256, "seq_len": 2048, "num_params": t["N"],
+                           "train_loss": 1.01 * t["L"], "val_loss": t["L"]}, [],
+    ),
+    "budgets": (".csv", lambda t: {"flops": t["C"], "n_params": t["N"], "val_loss": t["L"]}, []),
+    "logarithms": (
+        ".csv", lambda t: {"log10_params": np.log10(t["N"]), "log10_tokens": np.log10(t["D"]), "loss": t["L"]}, [],
+    ),
+    "sizes in words": (
+        ".jsonl", lambda t: {"params": map(_in_words, t["N"]), "tokens": map(_in_words, t["D"]), "loss": t["L"]}, [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_of_twelve_foreign_tables_the_best_size_is_found_by_one_command(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, C = np.random.default_rng(26), np.repeat(np.geomspace(1e18, 1e20, 5), 7)
+    N = 0.1 * np.sqrt(C) * 4 ** np.tile(np.linspace(-1, 1, 7), 5)
+    rows = pd.DataFrame({"N": N, "D": C / 6 / N, "C": C})
+    E, A, alpha, B, beta = 1.69, 406.4, 0.34, 410.7, 0.28
+    rows["L"] = (E + A * rows["N"] ** -alpha + B * rows["D"] ** -beta) * np.exp(0.003 * rng.normal(size=len(rows)))
+    ending, theirs, said = FOREIGN[name]
+    path, table = tmp_path / f"theirs{ending.rstrip(';')}", pd.DataFrame(theirs(rows))
+    if ending == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False, sep=";" if ending.endswith(";") else ",")
+    assert main(["frontier", str(path), "--target-C", "1e21", "--json", *said]) == 0
+    found = json.loads(capsys.readouterr().out)["decisions"][0]
+    best = (alpha * A / beta / B) ** (1 / (alpha + beta)) * (1e21 / 6) ** (beta / (alpha + beta))
+    assert found["N"]["low"] < best < found["N"]["high"]
+    assert found["N"]["high"] / found["N"]["low"] < 10
