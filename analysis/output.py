@@ -53,10 +53,12 @@ def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool,
 def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[tuple[Any, dict[str, dict[str, float]]]]:
     """Return for each fit its local quantities and those of other forms that fit alike, or None where nobody asked or
     the fit shows them by itself."""
-    from isoflop.analysis.holdout.stacking import forms_alike
-
     wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
     found = [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
+    if not any(wanted):
+        return [(None, {}) for _ in fits]
+    from isoflop.analysis.holdout.stacking import forms_alike
+
     return [(q, {} if q is None else forms_alike(fit, q.at)) for fit, q in zip(fits, found, strict=True)]
 
 

@@ -140,7 +140,7 @@ def compare(
 
 
 def _rank(
-    tested: Mapping[str, Sequence[HeldOut]], laws: Mapping[str, Law], reach: float
+    tested: dict[str, tuple[HeldOut, ...]], laws: Mapping[str, Law], reach: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the table of laws and baselines, best first, and their errors by cut."""
     guesses = {name: (_joined(held), "error") for name, held in tested.items()}

@@ -128,13 +128,13 @@ def refit_folds(problem: Problem, u: Array, cuts: Cuts, noise: float) -> list[Fo
 
 def _refit(problem: Problem, begin: Array, fitted: NDArray[np.bool_]) -> Array:
     """Return the optimum (refits, free) on some rows each (refits, rows), searched on MOST_ROWS of a longer table."""
-    if (rows := few(len(problem.target))) is None:
+    if (rows := _few(len(problem.target))) is None:
         return refit(problem, begin, fitted, Pace(steps=STEPS)).u
-    found = refit(part_of(problem, rows), begin, fitted[:, rows], Pace(steps=STEPS)).u
+    found = refit(_part_of(problem, rows), begin, fitted[:, rows], Pace(steps=STEPS)).u
     return minimise(problem, found, fitted.astype(float), WARM).u
 
 
-def few(rows: int) -> NDArray[np.intp] | None:
+def _few(rows: int) -> NDArray[np.intp] | None:
     """Return MOST_ROWS of so many rows, drawn once and for all, since every k-th row of a grid is a line; None where
     they are few enough."""
     if rows <= MOST_ROWS:
@@ -142,7 +142,7 @@ def few(rows: int) -> NDArray[np.intp] | None:
     return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
 
-def part_of(problem: Problem, rows: NDArray[np.intp]) -> Problem:
+def _part_of(problem: Problem, rows: NDArray[np.intp]) -> Problem:
     """Return a problem on some of its rows."""
     columns, scale = tuple(c[rows] for c in problem.columns), problem.scale
     return replace(problem, columns=columns, target=problem.target[rows], scale=None if scale is None else scale[rows])
@@ -150,8 +150,8 @@ def part_of(problem: Problem, rows: NDArray[np.intp]) -> Problem:
 
 def thin(problem: Problem) -> Problem:
     """Return a problem on few enough of its rows."""
-    rows = few(len(problem.target))
-    return problem if rows is None else part_of(problem, rows)
+    rows = _few(len(problem.target))
+    return problem if rows is None else _part_of(problem, rows)
 
 
 def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Sequence[Array] | None = None) -> Array:

@@ -87,9 +87,9 @@ def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) ->
     rivals = {m.law.name: _mean_squares(m.folds[:first]) for m in (known.stack.members if known.stack else ())}
     rivals.pop(fit.law.name, None)
     naive = _naive_squares(known.problem, known.folds[:first])
-    mine, chance = _mean_squares(known.folds[:first]), _chance(known.folds[:first], scatter(fit))
+    mine, chance = _mean_squares(known.folds[:first]), _chance(known.folds[:first], _scatter(fit))
     verdict = judge(mine, rivals, naive, chance, raw=known.problem.objective.raw)
-    leaning = lean(known.folds[:first], scatter(fit), raw=known.problem.objective.raw) if len(names) == 1 else ""
+    leaning = lean(known.folds[:first], _scatter(fit), raw=known.problem.objective.raw) if len(names) == 1 else ""
     return unsure(verdict, leaning)
 
 
@@ -118,7 +118,7 @@ def _chance(folds: Sequence[Fold], noise: float) -> float:
     return float(np.sqrt(noise**2 + np.mean(own or [0.0])))
 
 
-def scatter(fit: Fit | Average) -> float:
+def _scatter(fit: Fit | Average) -> float:
     """Return the scatter of a row about a fitted law or an average of laws, an infinity where there is no fit."""
     if isinstance(fit, Average):
         return fit.stack.noise if fit.stack else float("inf")

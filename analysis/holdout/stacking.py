@@ -166,8 +166,8 @@ def forms_alike(fit: Fit, at: Mapping[str, float]) -> dict[str, dict[str, float]
     values = {}
     for name in alike:
         there = found[name].local({column: at[column] for column in fit.law.columns}).estimates | found[name].params
-        wanted = [key for key in there if key == "E" or key.startswith("local_exponent_")]
-        values[name] = {key: float(there[key].value) for key in sorted(wanted) if there[key].value is not None}
+        known = {key: e.value for key, e in sorted(there.items()) if key == "E" or key.startswith("local_exponent_")}
+        values[name] = {key: value for key, value in known.items() if value is not None}
     return values
 
 
