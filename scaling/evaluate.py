@@ -20,7 +20,8 @@ from isoflop.scaling.data.base import Examples, Several
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.task import Task
 
-LARGEST = 2**24  # logits at a time: 64 MiB in float32
+# logits at a time: 64 MiB in float32; on a GPU 1 GiB, where a compiler fuses their loss
+LARGEST = {"cpu": 2**24, "cuda": 2**28}
 EVAL_BATCH = 64  # examples at a time, where their logits are not too many
 
 
@@ -50,16 +51,17 @@ def batch_loss(model: Model, task: Task, precision: str, x: Tensor, y: Tensor) -
         last = model.readout
         known = type(last) is nn.Linear and last.bias is None and not isinstance(last.weight, DTensor)
         # the logits are too many to hold, and the readout's gradient is known here
-        if task.kind == "tokens" and known and y.numel() * task.d_out > LARGEST:
-            total = _chunked_cross_entropy(model.body(model.embed(x)), last.weight, y, LARGEST)  # type: ignore[arg-type]
+        largest = LARGEST["cuda" if x.device.type == "cuda" else "cpu"]
+        if task.kind == "tokens" and known and y.numel() * task.d_out > largest:
+            total = _chunked_cross_entropy(model.body(model.embed(x)), last.weight, y, largest)  # type: ignore[arg-type]
         else:
             total = loss_per_target(task, model(x), y).sum()
         return total, model.auxiliary()
 
 
-def held_out_batch(task: Task) -> int:
-    """Return the examples at a time whose logits can be held."""
-    return max(1, min(EVAL_BATCH, LARGEST // (task.targets * task.d_out)))
+def held_out_batch(task: Task, device: str = "cpu") -> int:
+    """Return the examples at a time whose logits can be held on a kind of device."""
+    return max(1, min(EVAL_BATCH, LARGEST["cuda" if device == "cuda" else "cpu"] // (task.targets * task.d_out)))
 
 
 def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
@@ -93,7 +95,8 @@ def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> di
     """
     training = model.training
     model.eval()
-    results, correct, health, size = dict[str, float](), [], [], held_out_batch(task)
+    results, correct, health = dict[str, float](), [], []
+    size = held_out_batch(task, next((p.device.type for p in model.parameters()), "cpu"))
     for name in ("", *_other_sets(examples)):
         losses, counts = [], []
         for x, y in examples.held_out(size, name) if isinstance(examples, Several) else examples.held_out(size):

@@ -96,8 +96,7 @@ def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, 
             smaller = _halve_micro_batch(config) if _is_out_of_memory(error) else None
             if smaller is not None:
                 config, said = smaller, f"out of memory: again with trainer.micro_batch={smaller.trainer.micro_batch}"
-            elif type(error).__name__ == "NotCapturedError" and not not_captured:
-                not_captured = str(error)
+            elif not not_captured and (not_captured := _why_not_captured(error)):
                 said = f"trainer.graph=true: {not_captured}; again in a fresh process, each step taken on its own"
                 print(said, file=sys.stderr)
             else:
@@ -119,9 +118,17 @@ def _is_out_of_memory(error: Exception) -> bool:
     return any(words in message for words in OUT_OF_MEMORY)
 
 
+def _why_not_captured(error: BaseException | None) -> str:
+    """Return why no graph could be captured, if an error says so, or one in whose handling it came; else ''."""
+    while error is not None and type(error).__name__ != "NotCapturedError":  # graph.py, which imports torch
+        error = error.__context__
+    return str(error or "")
+
+
 def _release_memory() -> None:
     import torch
 
     gc.collect()
     if torch.cuda.is_initialized():  # to start CUDA here would forbid the next fork of ranks
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # after a failed capture the allocator may still be in capture mode
+            torch.cuda.empty_cache()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from isoflop import files
+from isoflop.scaling.hardware import device_name
 
 # from inputs and targets the sum of the losses, and what the layers ask to have added to the mean
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | float]]
@@ -60,7 +61,8 @@ class Compiler:
 
         batches: one of each size. passes: how many the run will make. again: what `auto` came to when the run began.
         """
-        began = time.monotonic()
+        began, name = time.monotonic(), device_name(batches[0][0].device)  # times of one device say nothing of another
+        self.kind, self.shape = f"{self.kind} {name}", f"{self.shape} {name}"
         plain_s = _least_pass_s(objective, parameters, *batches[0])
         if self.asked == "auto" and not (self.is_worth(plain_s, passes) if again is None else again):
             return None

@@ -77,7 +77,6 @@ class StepGraph:
         self.rate = torch.zeros(len(groups), device=device)
         for group, rate in zip(groups, self.rate, strict=True):
             group |= {"lr": rate, "capturable": True}  # a view: what is written into self.rate is the group's
-        self.optimizer._warned_capturable_if_run_uncaptured = True  # the warm-up does so
         self.replay: Callable[[], None] | None = None
         self.taken = 0
         # of warm-up, capture and replay: a capture may not wait for a stream on which autograd's nodes were made before

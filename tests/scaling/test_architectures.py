@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from isoflop.scaling.families.layers import attention as attention_layer
 from isoflop.scaling.families.layers import scan
-from isoflop.scaling.families.layers.attention import AddPositions, Attention, Heads, angles
+from isoflop.scaling.families.layers.attention import AddPositions, Attention, Heads, _rotate, angles
 from isoflop.scaling.families.layers.basic import RmsNorm
 from isoflop.scaling.families.layers.cells import gated_scan, gru, linear_scan, tanh
 from isoflop.scaling.families.layers.scan import causal, chunked_scan
@@ -342,6 +342,15 @@ def test_a_fused_cell_on_a_gpu_is_left_alone_by_autocast_which_would_make_it_fp1
     finally:
         torch.set_autocast_enabled("cuda", False)
     assert seen == [(False, torch.float32)]
+
+
+def test_late_positions_are_turned_by_their_own_angle_in_bf16() -> None:
+    turns, x = angles(4096, 16), torch.randn(1, 1, 4096, 16)
+    exact = _rotate(x.double(), turns.double().cos(), turns.double().sin())
+    turned = _rotate(x.bfloat16(), turns.cos(), turns.sin())
+    assert turned.dtype == torch.bfloat16
+    # two roundings to bf16, of the input and the output; one more of the angles' sines is a third more
+    assert (turned - exact).norm() < 0.0025 * exact.norm()
 
 
 def test_no_layer_keeps_the_graph_of_a_loss_that_was_taken() -> None:

@@ -48,7 +48,7 @@ def test_a_loss_in_chunks_is_the_plain_one_and_no_tensor_holds_all_logits(
     plain, most = loss_and_gradient(model, x, y, precision)
     assert most == EXAMPLES * TASK.targets * TASK.d_out
 
-    monkeypatch.setattr("isoflop.scaling.evaluate.LARGEST", 9000)
+    monkeypatch.setattr("isoflop.scaling.evaluate.LARGEST", {"cpu": 9000})
     chunked, least = loss_and_gradient(model, x, y, precision)
     assert least <= 9000
     for a, b in zip(chunked, plain, strict=True):
@@ -58,4 +58,5 @@ def test_a_loss_in_chunks_is_the_plain_one_and_no_tensor_holds_all_logits(
 def test_examples_of_a_large_vocabulary_are_evaluated_a_few_at_a_time() -> None:
     assert held_out_batch(TASK) == 64
     assert held_out_batch(replace(TASK, seq_len=256, targets=256, d_out=8192)) == 8
+    assert held_out_batch(replace(TASK, seq_len=256, targets=256, d_out=8192), "cuda") == 64
     assert held_out_batch(replace(TASK, seq_len=4096, targets=4096, d_out=2**17)) == 1

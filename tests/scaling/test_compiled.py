@@ -127,6 +127,18 @@ def test_auto_compiles_where_more_time_is_saved_than_compiling_takes(shape: str,
     assert Compiler("auto", kind, shape).is_worth(1.0, passes) == is_worth
 
 
+def test_what_compiling_saved_on_one_device_says_nothing_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.ones(2, 3), torch.ones(3, requires_grad=True)
+    monkeypatch.setattr("isoflop.scaling.loop.compiled.compile_for", lambda objective, *_: objective)
+    keys = []
+    for name in ("a CPU", "a card"):
+        monkeypatch.setattr("isoflop.scaling.loop.compiled.device_name", lambda device, name=name: name)
+        compiler = Compiler(True, "kind", "shape")
+        compiler.compile(lambda x, y: ((x * weight).sum(), 0.0), [weight], [(x, x)], 1)
+        keys.append((compiler.kind, compiler.shape))
+    assert keys == [("kind a CPU", "shape a CPU"), ("kind a card", "shape a card")]
+
+
 def test_auto_leaves_a_short_run_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     compiler = Compiler("auto", "ssm", "small")
     batches = [(torch.ones(2), torch.ones(2))]

@@ -1,4 +1,7 @@
-"""Steps of a CUDA graph, on a CPU: streams, capture and replay are fakes that note what they are asked."""
+"""Steps of a CUDA graph, on a CPU: streams, capture and replay are fakes that note what they are asked.
+
+The meta device stands in for a card that nothing is read back from: its tensors have no values.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,8 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from families import FAMILIES, TASKS, class_of, family
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from isoflop.scaling.data.base import InMemory
 from isoflop.scaling.loop import graph
+from isoflop.scaling.loop.module import ScalingModule
+from isoflop.scaling.loop.spec import RunSpec
+from isoflop.scaling.recipe.optimizers import AdamW
 
 OUTER = "outer"
 
@@ -93,3 +103,35 @@ def test_examples_that_stay_on_the_host_are_an_obstacle_that_is_foreseen() -> No
     for examples, obstacle in ((SimpleNamespace(stream=None), "the examples do not fit on the device"), (None, None)):
         module = SimpleNamespace(examples=examples, **place)
         assert graph.obstacle_to_graph(module) == obstacle  # type: ignore[arg-type]
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses an operation between two devices, which copies, and so waits, where one of them is a card."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, made)) if isinstance(leaf, torch.Tensor)]
+        assert len({tensor.device.type for tensor in tensors}) <= 1, func
+        return made
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if "tokens" in class_of(name).learns])
+def test_no_step_of_a_graph_copies_to_or_from_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a step but the fused update, which meta does not have; autocast does not know meta either."""
+    monkeypatch.setattr("isoflop.scaling.evaluate.arithmetic", lambda *_: contextlib.nullcontext())
+    task, recipe = TASKS["tokens"], AdamW(lr=0.01, batch=4)
+    with torch.device("meta"):
+        model = family(name).build(task)
+        x = torch.zeros(8, task.seq_len, dtype=torch.long)
+    optimizer = recipe.optimizer(model, multipliers := recipe.multipliers(model, family(name), task))
+    assert optimizer._warned_capturable_if_run_uncaptured  # type: ignore[attr-defined]  # torch warns of no warm-up
+    module = ScalingModule(model, multipliers, InMemory(x, x, x, x), RunSpec(task, recipe, [100], 0)).to("meta")
+    module._trainer = SimpleNamespace(world_size=1, strategy=None, global_rank=0)  # type: ignore[assignment]
+    monkeypatch.setattr(module, "bare_optimizer", lambda: optimizer)
+    monkeypatch.setattr(module, "manual_backward", lambda loss: loss.backward())
+    monkeypatch.setattr(optimizer, "step", lambda: None)
+    steps = graph.StepGraph(module)
+    steps.send(2)
+    with OneDevice():
+        steps.step()
+    assert all(p.grad is not None and p.grad.is_meta for p in model.readout.parameters())

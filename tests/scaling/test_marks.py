@@ -1,6 +1,7 @@
 """Marks: one trunk and a cooldown for each give what separate runs of the same schedule give, for fewer FLOPs."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from conftest import TINY, Isoflop
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.accelerators import CPUAccelerator
 
 from isoflop import record
 from isoflop.folder import RunFolder
@@ -263,17 +265,34 @@ def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probe
 def test_a_run_whose_capture_fails_begins_again_in_a_fresh_process_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failed = []
+
     def waits(steps: graph.StepGraph) -> Callable[[], None]:
+        failed.append(True)
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
+    def release(*_: object) -> None:
+        if failed:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    # as where CUDA has been started: no fork could use it, and after a failed capture its memory cannot be released,
+    # neither by us nor by Lightning, whose error then hides ours
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", release)
+    monkeypatch.setattr(CPUAccelerator, "teardown", release)
+    kinds, context = [], multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: kinds.append(kind) or context(kind))
     processes = []
     start = attempt.train_ranks
     monkeypatch.setattr(attempt, "train_ranks", lambda *given: processes.append(given[0]) or start(*given))
     monkeypatch.setattr("isoflop.scaling.loop.module.obstacle_to_graph", lambda module: None)
     monkeypatch.setattr(graph.StepGraph, "capture", waits)
     (asked,) = run_one(frozen(tmp_path / "asked", "family=mlp", "budget.D=2e3", "trainer.graph=true"))
+    failed.clear()
     (plain,) = run_one(frozen(tmp_path / "plain", "family=mlp", "budget.D=2e3"))
-    assert processes == [1]
+    assert asked["status"] == "ok", RunFolder(tmp_path / "asked").log.read_text()
+    assert (processes, kinds) == ([1], ["spawn"])
     assert result(asked) == result(plain)
     assert asked["graph"] == "operation not permitted when stream is capturing"
     assert "again in a fresh process" in RunFolder(tmp_path / "asked").log.read_text()
