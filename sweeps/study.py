@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from isoflop import schema
 from isoflop.errors import UserError
 from isoflop.schema import NOT_A_KEY, Bound, OneOf
+from isoflop.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from isoflop.analysis.claims.claim import Claim
@@ -95,15 +96,13 @@ def studies() -> list[Study]:
 
 def read(name: str) -> Study:
     """Return a study by its name; UserError if there is none, or if its yaml is not that of a study."""
-    from omegaconf import OmegaConf
-
     from isoflop.scaling.config.choices import declared, yaml_of
 
     if name not in (known := names()):
         raise UserError(f"{name!r} is not a study{schema.did_you_mean(name, [*known, EVERY])}")
     path = yaml_of("study", name, declared())
-    document: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    node = document.get("study") if isinstance(document, dict) else None
+    document = read_yaml(path, "study")[0]
+    node = document.get("study")
     if not isinstance(node, dict) or not isinstance(node.get("question"), str):
         raise UserError(f"{path}: study.question is missing: what do its runs answer?")
     given = {key: value for key, value in node.items() if key != "known" and value is not None}

@@ -37,6 +37,7 @@ CALLS_ALONE = {
     "isoflop.scaling.loop.mirror",
     "isoflop.sweeps.compose",
     "isoflop.sweeps.plan.recipe",
+    "isoflop.sweeps.study_run",
     "isoflop.analysis.fitting.noise_trend",
     "isoflop.analysis.claims.judged",
     "isoflop.analysis.claims.quantities.whole_runs",
