@@ -126,7 +126,8 @@ def job_script(launcher: DictConfig, runs: int) -> str:
     names = SlurmExecutor._equivalence_dict() or {}
     given = {str(key): value for key, value in launcher.items() if value is not None}
     folder = given.pop("submitit_folder")
-    keys = {names.get(key, key): value for key, value in given.items() if key not in ("_target_", "max_num_timeout")}
+    ours = ("_target_", "max_num_timeout")
+    keys = {str(names.get(key, key)): value for key, value in given.items() if key not in ours}
     if "mem" in keys:
         keys["mem"] = f"{keys['mem']}GB"
     command = f"{sys.executable} -u -m submitit.core._submit {folder}"
