@@ -13,47 +13,17 @@ Not yet measured on a device; trainer.graph=true asks for it.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from isoflop.scaling.data.base import Examples, order
-from isoflop.scaling.families.base import Model
-from isoflop.scaling.recipe.optimizers import AdamW, Joint
+from isoflop.scaling.data.base import order
+from isoflop.scaling.recipe.optimizers import Joint
 
 CHUNK = 64  # steps whose indices and rates are sent to the device at once
 # steps made without the graph, which allocate what it then finds, as torch's notes on CUDA graphs ask for
 WARM_UP = 3
-
-
-class _Training(Protocol):
-    """What of a module in training (module.py) its steps need."""
-
-    model: Model
-    examples: Examples
-    recipe: AdamW
-    seed: int
-    first: int
-    position: int
-    made: int
-
-    @property
-    def device(self) -> torch.device: ...
-
-    @property
-    def trainer(self) -> Any: ...
-
-    @property
-    def goal(self) -> int: ...
-
-    def bare_optimizer(self) -> torch.optim.Optimizer: ...
-
-    def backward_pass(self, x: Tensor, y: Tensor) -> Tensor: ...
-
-    def count(self, loss: Tensor) -> None: ...
-
-    def reseed(self, step: int) -> None: ...
 
 
 class NotCapturedError(Exception):
@@ -65,9 +35,12 @@ class NotCapturedError(Exception):
 
 
 class StepGraph:
-    """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors."""
+    """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors.
 
-    def __init__(self, module: _Training) -> None:
+    module: a ScalingModule (module.py, which imports this file).
+    """
+
+    def __init__(self, module: Any) -> None:
         self.module, self.optimizer = module, module.bare_optimizer()
         groups, device = self.optimizer.param_groups, module.device
         self.indices = torch.zeros(CHUNK, module.recipe.batch, dtype=torch.long, device=device)
@@ -160,7 +133,7 @@ def held_rate(rate: float, device: torch.device) -> float:
     return float(torch.tensor(rate)) if device.type == "cuda" else rate
 
 
-def obstacle_to_graph(module: _Training) -> str | None:
+def obstacle_to_graph(module: Any) -> str | None:
     """Return why a graph cannot take the steps of a module; None if it can."""
     if module.device.type != "cuda":
         return "it needs a CUDA device"

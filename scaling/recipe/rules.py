@@ -59,10 +59,7 @@ def settle(recipe: Mapping[str, Any], N: float, D: float, targets: int) -> dict[
     return numbers
 
 
-PRECISIONS = ("fp32", "bf16")
-PARAMETRIZATIONS = ("mup", "standard")
-SCHEDULES = ("cooldown", "cosine")
-CHOICES = {"precision": PRECISIONS, "parametrization": PARAMETRIZATIONS, "schedule": SCHEDULES}
+CHOICES = {"precision": ("fp32", "bf16"), "parametrization": ("mup", "standard"), "schedule": ("cooldown", "cosine")}
 
 
 def refuse(recipe: Mapping[str, Any]) -> None:
