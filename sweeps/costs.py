@@ -5,14 +5,17 @@ seconds(configs, plans)              # of each run, from short measurements of e
 """
 
 import math
+import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from isoflop import files, record
 from isoflop.errors import UserError
@@ -27,6 +30,9 @@ from isoflop.wording import clock, short
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
 LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
+
+# steps and FLOPs of some work, and the time that it received [s]
+Work = tuple[float, float, float]
 
 
 @lru_cache(maxsize=1)
@@ -173,3 +179,27 @@ def _step_s(step_C: float, points: list[list[float]]) -> float:
 def _rest_s(step_C: float, points: list[list[float]]) -> float:
     """Return the time of everything but steps for each mark [s], start and one evaluation, as measured nearest."""
     return min(points, key=lambda point: abs(math.log(point[0] / step_C)))[2]
+
+
+def unit_costs(done: Sequence[Work]) -> tuple[float, float]:
+    """Return what a step and a FLOP take [s], by least squares of relative errors, neither below 0."""
+    table = np.array([work for work in done if min(work) > 0], dtype=float).reshape(-1, 3)
+    x = table[:, :2] / table[:, 2:]
+    scale = x.max(axis=0, initial=1e-300)
+    both = np.linalg.lstsq(x / scale, np.ones(len(x)))[0] / scale
+    if (both >= 0).all():
+        return float(both[0]), float(both[1])
+    alone = x.sum(axis=0) / (x**2).sum(axis=0)
+    by_step, by_flop = ((1 - alone * x) ** 2).sum(axis=0)
+    return (float(alone[0]), 0.0) if by_step <= by_flop else (0.0, float(alone[1]))
+
+
+def received(pid: int | None, elapsed: float) -> float:
+    """Return the processor time of a process [s], 0 of one that ended; what elapsed where the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        return elapsed
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return 0.0

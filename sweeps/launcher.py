@@ -24,8 +24,8 @@ from isoflop.scaling.hardware import cores, gpus, threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.schema import Bound
+from isoflop.sweeps.costs import Work, received, unit_costs
 from isoflop.sweeps.ledger import Entry
-from isoflop.sweeps.pace import Work, cost, received
 from isoflop.sweeps.watch.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
 
@@ -209,7 +209,7 @@ class _Sweep:
         while self.seen[1][0] < now - RECENT_S:
             self.seen.popleft()
         (began, before), (_, total) = self.seen[0], self.seen[-1]
-        of_step, of_flop = cost(done)
+        of_step, of_flop = unit_costs(done)
         left = sum(steps * of_step + C * of_flop for steps, C in ahead)
         return left * (now - began) / (total - before) if total > before and of_step + of_flop > 0 else None
 

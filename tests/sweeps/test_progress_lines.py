@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from isoflop import record
-from isoflop.sweeps import launcher, pace
+from isoflop.sweeps import costs, launcher
 from isoflop.sweeps.watch import progress
 
 
@@ -83,10 +83,12 @@ def test_a_torn_curve_is_read_up_to_where_it_is_torn(tmp_path: Path) -> None:
 
 
 def test_the_time_left_counts_steps_and_the_time_that_a_processor_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_step, of_flop = pace.cost([(s, C, 2e-3 * s + 1e-11 * C) for s, C in ((1e3, 1e9), (2e3, 1e11), (1e3, 1e12))])
+    of_step, of_flop = costs.unit_costs(
+        [(s, C, 2e-3 * s + 1e-11 * C) for s, C in ((1e3, 1e9), (2e3, 1e11), (1e3, 1e12))]
+    )
     assert (of_step, of_flop) == (pytest.approx(2e-3), pytest.approx(1e-11))
-    assert pace.cost([(100, 1e9, 3.0), (100, 1e10, 3.1)])[0] == pytest.approx(0.03, rel=0.02)
-    assert pace.cost([]) == (0, 0)
+    assert costs.unit_costs([(100, 1e9, 3.0), (100, 1e10, 3.1)])[0] == pytest.approx(0.03, rel=0.02)
+    assert costs.unit_costs([]) == (0, 0)
 
     def entry(C: float, share: float = 0.0) -> Any:
         return SimpleNamespace(config=SimpleNamespace(plan=SimpleNamespace(steps=1000, C=C)), share_done=share)
