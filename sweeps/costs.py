@@ -183,15 +183,13 @@ def _rest_s(step_C: float, points: list[list[float]]) -> float:
 
 def unit_costs(done: Sequence[Work]) -> tuple[float, float]:
     """Return what a step and a FLOP take [s], by least squares of relative errors, neither below 0."""
+    from scipy.optimize import nnls
+
     table = np.array([work for work in done if min(work) > 0], dtype=float).reshape(-1, 3)
-    x = table[:, :2] / table[:, 2:]
-    scale = x.max(axis=0, initial=1e-300)
-    both = np.linalg.lstsq(x / scale, np.ones(len(x)))[0] / scale
-    if (both >= 0).all():
-        return float(both[0]), float(both[1])
-    alone = x.sum(axis=0) / (x**2).sum(axis=0)
-    by_step, by_flop = ((1 - alone * x) ** 2).sum(axis=0)
-    return (float(alone[0]), 0.0) if by_step <= by_flop else (0.0, float(alone[1]))
+    each = table[:, :2] / table[:, 2:]
+    scale = each.max(axis=0, initial=1e-300)
+    of_step, of_flop = nnls(each / scale, np.ones(len(each)))[0] / scale if len(each) else (0.0, 0.0)
+    return float(of_step), float(of_flop)
 
 
 def received(pid: int | None, elapsed: float) -> float:

@@ -63,7 +63,7 @@ def sweep(
     if note := rounding_note(todo):
         _say(note)
     if cfg.hydra.sweeper.get("dry_run"):
-        print(job_script(cfg.hydra.launcher, len(todo)))
+        print(_job_script(cfg.hydra.launcher, len(todo)))
         return
     _make(context, task, cfg, configs, todo)
 
@@ -119,7 +119,7 @@ def _make(
     _conclude({Entry(out / config.run_id): config for config in configs})
 
 
-def job_script(launcher: DictConfig, runs: int) -> str:
+def _job_script(launcher: DictConfig, runs: int) -> str:
     """Return what submitit would hand to sbatch for an array of runs, as its SlurmExecutor translates our keys."""
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
