@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import pytest
-from true_sentences import AXES, COORDINATES, OTHER_LOSS, PROBE_NOISE, VALUE, Truth, false, is_false, numbers, value
+from true_sentences import AXES, OTHER_LOSS, PROBE_NOISE, VALUE, Truth, false, is_false, numbers, value
 
 from isoflop.analysis.claims.declare import QUANTITIES, Pair
 from isoflop.analysis.claims.quantities import listing
@@ -81,12 +81,11 @@ def seeded(truth: Truth, rng: np.random.Generator) -> Truth:
 
 
 def probed(truth: Truth, rng: np.random.Generator) -> Truth:
-    """Return the table with times, losses on other data, changes of an activation, and profiles of a probe."""
+    """Return the table with times, losses on other data, and profiles of a probe."""
     rows, size = truth.rows, len(truth.rows)
     noise = np.exp(PROBE_NOISE * rng.normal(size=(3, size)))
     rows = rows.assign(run_id=[f"r{i}" for i in range(size)], width=np.round(np.sqrt(rows["N"] / 12)), wall_s=1e-15)
     rows = rows.assign(wall_s=1e-15 * rows["C"] ** 0.9 * noise[0], **{"L.web": rows["L"] ** OTHER_LOSS * noise[1]})
-    rows["probe.coordinates.hidden"] = 0.1 * rows["width"] ** rows["family"].map(COORDINATES) * noise[2]
     profiles = rows[["run_id", "family"]].merge(pd.DataFrame({"index": range(10)}), how="cross")
     fall = 1 + rng.uniform(0.5, 2) / (1 + profiles["index"])
     profiles["value"] = fall * np.exp(PROBE_NOISE * rng.normal(size=len(profiles)))
