@@ -5,7 +5,6 @@ seconds(configs, plans)              # of each run, from short measurements of e
 """
 
 import math
-import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -30,9 +29,6 @@ from isoflop.wording import clock, short
 NEAR = 1.3
 # training FLOPs of a step above which speed is carried over, not measured: a fifth of a second on a core
 LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
-
-# steps and FLOPs of some work, and the time that it received [s]
-Work = tuple[float, float, float]
 
 
 @lru_cache(maxsize=1)
@@ -181,8 +177,8 @@ def _rest_s(step_C: float, points: list[list[float]]) -> float:
     return min(points, key=lambda point: abs(math.log(point[0] / step_C)))[2]
 
 
-def unit_costs(done: Sequence[Work]) -> tuple[float, float]:
-    """Return what a step and a FLOP take [s], by least squares of relative errors, neither below 0."""
+def unit_costs(done: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Return what a step and a FLOP take [s], from steps, FLOPs and seconds, by least squares of relative errors."""
     from scipy.optimize import nnls
 
     table = np.array([work for work in done if min(work) > 0], dtype=float).reshape(-1, 3)
@@ -190,14 +186,3 @@ def unit_costs(done: Sequence[Work]) -> tuple[float, float]:
     scale = each.max(axis=0, initial=1e-300)
     of_step, of_flop = nnls(each / scale, np.ones(len(each)))[0] / scale if len(each) else (0.0, 0.0)
     return float(of_step), float(of_flop)
-
-
-def received(pid: int | None, elapsed: float) -> float:
-    """Return the processor time of a process [s], 0 of one that ended; what elapsed where the system does not tell."""
-    if not Path("/proc/self/stat").exists():
-        return elapsed
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError):
-        return 0.0

@@ -4,6 +4,7 @@ A run that crashes, hangs or is killed is a row with a reason. If this process d
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import time
@@ -24,7 +25,7 @@ from isoflop.scaling.hardware import cores, gpus, threads
 from isoflop.scaling.process.lock import sole_writer
 from isoflop.scaling.process.signals import Terminated, describe_exit, terminable
 from isoflop.schema import Bound
-from isoflop.sweeps.costs import Work, received, unit_costs
+from isoflop.sweeps.costs import unit_costs
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.watch.progress import shown
 from isoflop.sweeps.workers import BUSY, Lifeline, Run
@@ -95,9 +96,12 @@ class Job:
 
     def look(self) -> None:
         """Note the time that it has received so far."""
-        elapsed = time.monotonic() - self.since
-        now_s = elapsed if self.run.gpu else received(self.run.process.pid, elapsed)
-        self.received_s = max(self.received_s, now_s)
+        if self.run.gpu or not Path("/proc/self/stat").exists():
+            self.received_s = time.monotonic() - self.since
+            return
+        with contextlib.suppress(OSError, IndexError):  # it has ended
+            fields = Path(f"/proc/{self.run.process.pid}/stat").read_text().rpartition(")")[2].split()
+            self.received_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
 
 
 class _Sweep:
@@ -110,7 +114,7 @@ class _Sweep:
         self.ended: list[Entry] = []
         self.elsewhere: list[Entry] = []  # at work in another process
         self.attempts: Counter[str] = Counter()
-        self.spent: list[Work] = []
+        self.spent: list[tuple[float, float, float]] = []
         self.count, self.seen = len(entries), deque([(time.monotonic(), 0.0)])  # what all received, by when
 
     def run(self) -> None:
