@@ -81,12 +81,10 @@ def price(text: str, *, speed: bool = False) -> tuple[float, float] | None:
     """Return what a device-hour costs, '2.5/h' or '2.5', and with `speed` its FLOP/s, '2.5/h@4e14'; None for ''."""
     if not text:
         return None
-    match = re.fullmatch(r"([\d.]+)(?:/h(?:our)?)?(?:@([\d.e+]+))?", re.sub(r"\s", "", text))
-    try:
-        of_hour, flops = (float(part or 0) for part in (match.groups() if match else ("nan", "")))
-    except ValueError:
-        of_hour = flops = math.nan
-    if not (0 <= of_hour < math.inf and 0 <= flops < math.inf and bool(flops) == speed):
-        wanted = "at a speed; write --price 2.5/h@4e14 [FLOP/s]" if speed else "write --price 2.5/h"
-        raise UserError(f"--price {text!r} is not a price per hour{' ' if speed else '; '}{wanted}")
-    return of_hour, flops
+    of = r"(\d+\.?\d*|\.\d+)"
+    match = re.fullmatch(rf"{of}(?:/h(?:our)?)?(?:@{of}(e\+?\d\d?)?)?", re.sub(r"\s", "", text))
+    flops = float(match[2] + (match[3] or "")) if match and match[2] else 0.0
+    if match is None or bool(flops) != speed:
+        wanted = " at a speed; write --price 2.5/h@4e14 [FLOP/s]" if speed else "; write --price 2.5/h"
+        raise UserError(f"--price {text!r} is not a price per hour{wanted}")
+    return float(match[1]), flops
