@@ -41,7 +41,7 @@ ARGUMENTS = {
     "tune": "Knobs that were searched; the best value at each N and D is kept: lr, or lr,batch",
     "inference_tokens": "Tokens to be served in all, counted as compute: 1e12",
     "price": "Price of a device-hour and the FLOP/s that a device reaches: 2.5/h@4e14",
-    "full": "Also draw the slow figures: hold-outs, rival laws, power of open claims; SVG and PNG",
+    "full": "Also what takes long: scorecard, rival laws, power of open claims; SVG and PNG",
 }
 
 F = TypeVar("F", bound=Callable[..., object])

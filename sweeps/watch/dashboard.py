@@ -30,13 +30,13 @@ from isoflop.errors import UserError
 from isoflop.wording import cut, printable
 
 # columns of the verdicts, as verdict_row names them
-VERDICTS = ("id", "word", "claim", "statistic", "interval", "limit", "rule", "reason")
+_VERDICTS = ("id", "word", "claim", "statistic", "interval", "limit", "rule", "reason")
 # W&B's limit on a title
-LONGEST_TITLE = 128
+_LONGEST_TITLE = 128
 # runs that a panel draws; W&B's own limit is lower than a large sweep
-MOST_RUNS = 100
+_MOST_RUNS = 100
 # runs without a result that are named one by one
-MOST_FAILURES = 50
+_MOST_FAILURES = 50
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def build(view: View, entity: str, project: str) -> Dashboard:
     media_run = f"report-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
     figures = tuple(drawn for _, drawn in draw_all(view) if isinstance(drawn, Figure))
     table = f"{Path(view.runs.source).name or 'runs'}: {count_runs(view.runs)} runs"
-    name = {"entity": entity, "project": project, "title": cut(printable(table), LONGEST_TITLE)}
+    name = {"entity": entity, "project": project, "title": cut(printable(table), _LONGEST_TITLE)}
     return Dashboard(_report(view, name, figures, media_run), figures, media_run)
 
 
@@ -111,10 +111,10 @@ def _report(view: View, name: dict[str, str], figures: tuple[Figure, ...], media
 def _verdicts(view: View) -> str:
     """Return the claims that the runs test, with what came of each; how many they do not test."""
     tested = [v for v in decided_first(view.verdicts) if v.verdict is not VerdictKind.UNTESTED]
-    rows = [[str(row[name]) for name in VERDICTS] for row in (verdict_row(view, verdict) for verdict in tested)]
+    rows = [[str(row[name]) for name in _VERDICTS] for row in (verdict_row(view, verdict) for verdict in tested)]
     untested = len(view.verdicts) - len(tested)
     rest = f"{untested} claim{'s' * (untested != 1)} that these runs do not test: isoflop report says what is missing."
-    return "\n\n".join([*([_table(list(VERDICTS), rows)] if rows else []), *([rest] if untested else [])])
+    return "\n\n".join([*([_table(list(_VERDICTS), rows)] if rows else []), *([rest] if untested else [])])
 
 
 def _laws(view: View) -> str:
@@ -152,7 +152,7 @@ def _curves(unit: str) -> Iterator[Any]:
     for x, y, title in (("D", "L_train", f"training loss, L_train [{unit}]"), ("C", "L", record.title("L", unit))):
         yield wr.LinePlot(
             title=f"{y} against {x}, by family", x=x, y=[y], title_x=record.title(x), title_y=title, log_x=True,
-            log_y=True, groupby=wr.Config("family"), groupby_rangefunc="minmax", max_runs_to_show=MOST_RUNS,
+            log_y=True, groupby=wr.Config("family"), groupby_rangefunc="minmax", max_runs_to_show=_MOST_RUNS,
         )  # fmt: skip
 
 
@@ -182,8 +182,8 @@ def _failures_text(view: View) -> str:
         return "Every run of the table has a result."
     names = [name for name in ("run_id", *record.WHO, "status", "reason") if name in lost]
     rows = [[cut(str(value), REASON) for value in row] for row in lost[names].fillna("").itertuples(index=False)]
-    more = f"\n\nand {len(rows) - MOST_FAILURES} more" if len(rows) > MOST_FAILURES else ""
-    return _table(names, rows[:MOST_FAILURES]) + more
+    more = f"\n\nand {len(rows) - _MOST_FAILURES} more" if len(rows) > _MOST_FAILURES else ""
+    return _table(names, rows[:_MOST_FAILURES]) + more
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from isoflop import files, record, record_checks
 from isoflop.errors import UserError
-from isoflop.sweeps.cancel import in_slurm
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
+from isoflop.sweeps.watch.cancel import in_slurm
 from isoflop.wording import clock, one_line, short, states
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ class FileSource:
                     units.append(_grouped(together))
                     together, size = [], 0
             elif file.kind == PARQUET:
-                units += row_groups(file)
+                units += _row_groups(file)
             else:
                 starts = range(0, file.size, UNIT)
                 units += [SourceUnit((file,), at, at + UNIT, min(UNIT, file.size - at)) for at in starts]
@@ -125,7 +125,7 @@ class FileSource:
             if file.kind == PARQUET:
                 documents = read_parquet(file, self.field, unit)
             elif file.kind == JSONL:
-                documents = read_jsonl(file, self.field, unit)
+                documents = _read_jsonl(file, self.field, unit)
             else:
                 documents = self.read_plain(file, unit)
             yield from filter(None, documents)
@@ -145,10 +145,10 @@ def _grouped(files: list[File]) -> SourceUnit:
     return SourceUnit(tuple(files), size=sum(file.size for file in files))
 
 
-__all__ = ["Path", "read_jsonl"]
+__all__ = ["Path"]
 
 
-def row_groups(file: File) -> list[SourceUnit]:
+def _row_groups(file: File) -> list[SourceUnit]:
     """Group a Parquet file's row groups into units."""
     with _parquet(file) as table:
         groups = table.num_row_groups
@@ -157,7 +157,7 @@ def row_groups(file: File) -> list[SourceUnit]:
     return [SourceUnit((file,), at, at + together, file.size // len(starts)) for at in starts]
 
 
-def read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
+def _read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
     """Yield the texts of a file's rows."""
     with opened(file) as stream:
         for number, line in enumerate(lines(stream, unit), start=1):

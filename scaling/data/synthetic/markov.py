@@ -85,7 +85,7 @@ def inverse(bounds: Array, numbers: Array) -> NDArray[np.int64]:
     return np.asarray((numbers[:, None] >= bounds[:, :-1]).sum(axis=1))
 
 
-def random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness: float) -> Array:
+def _random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness: float) -> Array:
     """Draw random distributions, (rows, columns): softmax of normal logits."""
     weights = np.exp(sharpness * numbers.standard_normal((rows, columns)))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
@@ -94,7 +94,7 @@ def random_rows(numbers: np.random.Generator, rows: int, columns: int, sharpness
 @lru_cache(maxsize=8)
 def _chain(symbols: int, order: int, sharpness: float, version: int) -> tuple[Array, Array]:
     """Return P(next | context), (symbols^order, symbols), and the stationary distribution of contexts."""
-    chances = random_rows(stream(version, RULES), symbols**order, symbols, sharpness)
+    chances = _random_rows(stream(version, RULES), symbols**order, symbols, sharpness)
     stationary = np.full(len(chances), 1 / len(chances))
     for _ in range(100_000):
         joint = (stationary[:, None] * chances).reshape(symbols, -1)
@@ -166,9 +166,9 @@ class HiddenMarkov(Synthetic):
 def _source(symbols: int, states: int, sharpness: float, stay: float, version: int) -> tuple[Array, Array, Array]:
     """Return transitions (states, states), emissions (states, symbols) and the stationary distribution (states,)."""
     numbers = stream(version, RULES)
-    moves = random_rows(numbers, states, states, sharpness)
+    moves = _random_rows(numbers, states, states, sharpness)
     transitions = stay * np.eye(states) + (1 - stay) * moves
-    emissions = random_rows(numbers, states, symbols, sharpness)
+    emissions = _random_rows(numbers, states, symbols, sharpness)
     # π T = π and Σ π = 1, by least squares
     equations = np.vstack((moves.T - np.eye(states), np.ones(states)))
     stationary = np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0]
