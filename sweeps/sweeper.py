@@ -123,7 +123,7 @@ def _job_script(launcher: DictConfig, runs: int) -> str:
     """Return what submitit would hand to sbatch for an array of runs, as its SlurmExecutor translates our keys."""
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-    names: dict[str, str] = {**(SlurmExecutor._equivalence_dict() or {})}
+    names: Any = SlurmExecutor._equivalence_dict() or {}
     given = {str(key): value for key, value in launcher.items() if value is not None}
     folder = given.pop("submitit_folder")
     ours = ("_target_", "max_num_timeout")
