@@ -153,9 +153,9 @@ class PointsOptions:
 class ConfirmOptions:
     """Verdict."""
 
-    base: Annotated[str, "The baseline, a value of the columns of --by"]
-    change: Annotated[list[str], "A change, another value; may be repeated, all changes sharing the baseline"]
+    change: Annotated[list[str], "A change: another value, or overrides KEY=VALUE,KEY=VALUE; may be repeated"]
     target: Annotated[str, "The C at which to know the multiplier: 1e18 [FLOPs]", "--target-C"]
+    base: Annotated[str, "With a table: the baseline, a value of the columns of --by"] = ""
     worth: Annotated[float, "The multiplier at the target from which the change is worth it"] = 1.05
     risk: Annotated[float, "The largest chance of a false verdict of either kind, over all looks and changes"] = 0.05
     look: Annotated[int, "Which of the planned looks at the data this is, from 1"] = 1

@@ -1,4 +1,4 @@
-"""The verbs that need no torch: check, fit, predict, compare, frontier, forecast, confirm, judge, report, plot.
+"""The verbs that need no torch: check, fit, predict, compare, frontier, forecast, judge, report, plot.
 
     isoflop fit runs.csv --law chinchilla --by family
     python -m isoflop.analysis fit runs.csv --json
@@ -220,37 +220,6 @@ def forecast_command(
     path = dated.save(out)
     text = f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}"
     output.emit(dated.to_json()) if as_json else output.echo(text)
-
-
-@app.command("confirm")
-@expand
-def confirm_command(
-    rows: o.TableOptions,
-    verdict: o.ConfirmOptions,
-    by: Annotated[str, ARGUMENTS["by"]] = "family",
-    out: Annotated[Path | None, "A file for the figure: .svg, .png, .pdf, .json or .csv", "--out", "-o"] = None,
-    as_json: o.Json = False,
-) -> None:
-    """Confirm that a change scales: by how much less compute it reaches the baseline's loss, now and at a target.
-
-    - `isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18` - the verdict on one screen
-    - `isoflop confirm runs.csv --base transformer --change lstm --change mamba --target-C 1e15 -o multiplier.svg`
-    - `isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18 --look 2 --looks 4` - more will come
-
-    The verdict is `scales` where the lower bound of the multiplier at the target is above 1, `does_not` where the upper
-    bound is below --worth, else `undecided`. The exit code is 0, 3 or 4 for them.
-    """
-    from isoflop.analysis.confirm.comparison import confirm
-    from isoflop.analysis.confirm.decide import Criterion
-
-    rule = Criterion(verdict.worth, verdict.risk, verdict.look, verdict.looks)
-    found = confirm(rows.read(), o.names(by), verdict.base, verdict.change, verdict.goal, rule)
-    if out is not None:
-        from isoflop.analysis.confirm.figure import write
-
-        write(found, out)
-    output.show(found, as_json)
-    raise typer.Exit(found.code)
 
 
 @app.command("judge")

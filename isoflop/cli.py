@@ -33,7 +33,10 @@ VERBS = {
     "compare": (ANALYSIS, "rank laws by how well they predict held-out runs, beside naive guesses"),
     "frontier": (ANALYSIS, "compute-optimal size and data, by three approaches side by side"),
     "forecast": (ANALYSIS, "write predictions down before the runs are made"),
-    "confirm": ("isoflop.analysis.verbs", "does a change scale? its compute multiplier now and at a target, a verdict"),
+    "confirm": (
+        "isoflop.sweeps.confirm.verbs",
+        "does a change scale? its compute multiplier now and at a target, a verdict",
+    ),
     "judge": (ANALYSIS, "test claims and forecasts written down beforehand"),
     "report": (ANALYSIS, "one page: the finding, verdicts, figures, laws, every run"),
     "plot": (ANALYSIS, "one figure into a file: SVG, PNG, PDF, Vega-Lite or its data"),
@@ -77,7 +80,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 # options whose value is a column of the table on the same line, or several with a comma between
 OF_COLUMNS = ("--by", "--run", "--axis", "--where", "--columns")
 # verbs that take what Hydra can override
-OVERRIDES = ("train", "prepare", "plan", "retry")
+OVERRIDES = ("train", "prepare", "plan", "retry", "confirm")
 
 
 def _usage() -> str:

@@ -65,6 +65,11 @@ def plan(config: FrozenConfig) -> RunPlan:
     )
 
 
+def bytes_per_target(config: FrozenConfig) -> float | None:
+    """Return for how many bytes of text a target of a run stands; None where it is no text."""
+    return assemble(config).task.bytes_per_target
+
+
 def _memory(run: Assembled, trainer: Trainer) -> int:
     """Return an upper bound on the bytes of training: parameters, gradients, moments, trunk, activations."""
     ranks = trainer.devices

@@ -174,7 +174,7 @@ def confirm(
     base      the name of the baseline's group
     changes   the names of the changes' groups, which share the baseline
     target    the C at which to know the multiplier
-    rule      when a verdict is given; by default at one look, at a chance of .05
+    rule      when a verdict is given; by default at one look, at a chance of .05, shared by the changes named here
 
     UserError where groups do not compare, or the target lies below the data.
     """
@@ -182,7 +182,8 @@ def confirm(
         raise UserError("no change is named; write --change NAME, once for each")
     if len(set(changes)) < len(changes):
         raise UserError(f"--change names {next(c for c in changes if list(changes).count(c) > 1)} twice; name it once")
-    rule = replace(rule or Criterion(), changes=len(changes))
+    rule = rule or Criterion()
+    rule = replace(rule, changes=max(rule.changes, len(changes)))
     table = as_runs(runs)
     return Confirmations(tuple(_confirm(table, by, base, change, target, rule) for change in changes), rule, base)
 

@@ -27,6 +27,7 @@ from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
 from isoflop.schema import reference
 from isoflop.sweeps import verbs as sweeps_verbs
+from isoflop.sweeps.confirm import verbs as confirm_verbs
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- written by docs/reference/make.py; change the code and write it again -->"
@@ -125,7 +126,7 @@ def verbs() -> str:
     """Return the page of verbs, each with its arguments and options."""
     lines = ["# Verbs", "", NOTE, "", "What `isoflop VERB --help` explains; `isoflop train --help` lists its keys."]
     commands: dict[str, click.Command] = {}
-    for module in (analysis_verbs, scaling_verbs, sweeps_verbs):
+    for module in (analysis_verbs, scaling_verbs, sweeps_verbs, confirm_verbs):
         group = typer.main.get_command(module.app)
         commands |= getattr(group, "commands", {})
     for name, (_, does) in VERBS.items():

@@ -20,8 +20,8 @@ from isoflop.analysis.confirm.looks import level, spent
 from isoflop.analysis.confirm.multiplier import Points, bent, fit_form
 from isoflop.analysis.confirm.pairs import sides
 from isoflop.analysis.runs.runs import as_runs
-from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
+from isoflop.sweeps.confirm.verbs import main
 
 E, A, G, C0 = 1.7, 1.8, 0.12, 1e15
 TARGET = 1e18

@@ -1,0 +1,158 @@
+"""Buying the runs of a paired ladder until every change is decided or the budget is spent.
+
+    found = buy(ladder, Path("confirm/muon"), target=1e16, budget=1800.0, rule=Criterion())
+    found.code      # 0 scales, 3 does not, 4 undecided
+
+Whatever is finished is found by its run_id, so that the same call goes on where an earlier one stopped.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoflop import files, record
+from isoflop.exits import RunFailedError
+from isoflop.scaling import limits
+from isoflop.scaling.config import resume
+from isoflop.scaling.config.frozen import FrozenConfig, freeze
+from isoflop.sweeps import collect
+from isoflop.sweeps.compose import check
+from isoflop.sweeps.confirm.ladder import BASE, LOOKS, MORE, RATES, Ladder
+from isoflop.sweeps.launcher import LaunchSettings, launch
+from isoflop.sweeps.ledger import Entry
+from isoflop.sweeps.plan.plan import OVERHEAD_S
+from isoflop.wording import clock
+
+if TYPE_CHECKING:
+    from isoflop.analysis.confirm.comparison import Confirmation, Confirmations
+    from isoflop.analysis.confirm.decide import Criterion
+
+TABLE = "runs.csv"
+# the column of the table that names a run's side
+ARM = "arm"
+
+
+@dataclass
+class Bought:
+    """The runs of a ladder that are made.
+
+    ladder  what they are of
+    out     their folder
+    """
+
+    ladder: Ladder
+    out: Path
+    made: dict[str, tuple[str, FrozenConfig]] = field(default_factory=dict)
+    """Of each run its side and its config, by run_id."""
+
+    def make(self, side_configs: dict[str, list[FrozenConfig]]) -> None:
+        """Make the runs that are missing; RunFailedError where one is left without a result."""
+        sides = {config.run_id: side for side, configs in side_configs.items() for config in configs}
+        configs = check([config for configs in side_configs.values() for config in configs])
+        todo = [config for config in configs if not resume.is_done(self.out / config.run_id, config)]
+        for config in todo:
+            limits.refuse_place(config.trainer)
+            freeze(config, self.out / config.run_id)
+        launch([Entry(self.out / config.run_id) for config in todo], LaunchSettings.read(self.ladder.launcher))
+        if lost := [config for config in todo if not resume.is_done(self.out / config.run_id, config)]:
+            raise RunFailedError(f"{len(lost)} of {len(todo)} runs failed; isoflop status {self.out} says why")
+        self.made |= {config.run_id: (sides[config.run_id], config) for config in configs}
+
+    def rows(self, run_id: str) -> list[record.Row]:
+        """Return the rows of a run."""
+        return Entry(self.out / run_id).rows
+
+    @property
+    def seconds(self) -> float:
+        """The time that they took here [s]."""
+        longest = (max(row["wall_s"] or 0.0 for row in self.rows(run_id)) for run_id in self.made)
+        return sum(seconds + OVERHEAD_S for seconds in longest) / self.ladder.slots
+
+    def write(self) -> Path:
+        """Write the table of all but the search for rates, with their side and their place."""
+        own = [(run_id, side, config.width) for run_id, (side, config) in self.made.items() if config.seed]
+        table = [
+            row | {ARM: side, "rung": f"width={width}"} for run_id, side, width in own for row in self.rows(run_id)
+        ]
+        files.write_text(self.out / TABLE, collect.csv_text(table))
+        return self.out / TABLE
+
+
+def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterion") -> "Confirmations":
+    """Buy pairs until every change is decided, all looks are taken or the budget is spent.
+
+    ladder   what may be bought
+    out      the folder of the runs
+    target   the C at which to know the multiplier
+    budget   time here [s]
+    rule     when a verdict is given, but for its looks
+    """
+    from isoflop.analysis.confirm.comparison import confirm
+    from isoflop.analysis.runs.read import read_runs
+
+    runs, undecided = Bought(ladder, out), [side for side in ladder.sides if side != BASE]
+    times, notes = search_rates(runs) if ladder.searches else (dict.fromkeys(ladder.sides, 1.0), [])
+    rule, counts, look = replace(rule, changes=len(undecided), looks=LOOKS), list(ladder.first), 1
+    known: dict[str, Confirmation] = {}
+    while True:
+        runs.make({side: ladder.configs(side, counts, times[side]) for side in (BASE, *undecided)})
+        found = confirm(read_runs(runs.write()), [ARM], BASE, undecided, target, replace(rule, look=look))
+        known |= {change.change: change for change in found.changes}
+        left = budget - runs.seconds
+        _say(found, len(runs.made), left)
+        unsure = [change for change in found.changes if change.verdict.value == "undecided"]
+        undecided, more = [change.change for change in unsure], _next(ladder, unsure, target, left, sum(counts) // look)
+        if look == LOOKS or not any(more):
+            break
+        counts, look = [have + some for have, some in zip(counts, more, strict=True)], look + 1
+    changes = [replace(c, runs=replace(c.runs, notes=(*c.runs.notes, *notes))) for c in known.values()]
+    return replace(found, changes=tuple(changes))
+
+
+def search_rates(runs: Bought) -> tuple[dict[str, float], list[str]]:
+    """Return the best multiple of each side's own rates at the smallest place, and what to say of them."""
+    smallest = [1, *[0] * (len(runs.ladder.places) - 1)]
+    tried = {
+        side: {times: runs.ladder.configs(side, smallest, times, first_seed=0)[0] for times in RATES}
+        for side in runs.ladder.sides
+    }
+    runs.make({side: list(configs.values()) for side, configs in tried.items()})
+    best, notes = {}, []
+    for side, configs in tried.items():
+        losses = {times: runs.rows(config.run_id)[-1]["L"] or np.inf for times, config in configs.items()}
+        best[side] = min(losses, key=lambda times: losses[times])
+        edge = ", at the edge of those tried" if best[side] in (RATES[0], RATES[-1]) else ""
+        notes.append(f"{side}: {best[side]:g} times its own rates, the best at the smallest size{edge}")
+    return best, notes
+
+
+def _next(ladder: Ladder, unsure: "list[Confirmation]", target: float, left: float, most: int) -> list[int]:
+    """Return the pairs to buy at each place: those that narrow most what is known least; none if nothing is open.
+
+    most   as many pairs as an earlier look has added on average, which the levels of the looks rest on
+    """
+    from isoflop.analysis.confirm.choose import next_pairs
+
+    judged = [change.decision for change in unsure if change.decision]
+    if not judged:
+        return [0] * len(ladder.places)
+    widest = max(judged, key=lambda judgement: max(way.error for way in judgement.ways))
+    places = np.log([min(place.C) for place in ladder.places])
+    money = min(MORE * ladder.opening, left * ladder.slots)
+    while True:
+        more = next_pairs(widest.line, places, np.array(ladder.prices), float(np.log(target)), money)
+        if more.sum() <= most:
+            return [int(count) for count in more]
+        money *= 0.9
+
+
+def _say(found: "Confirmations", runs: int, left: float) -> None:
+    """Print a line for each change: what a look found."""
+    for change in found.changes:
+        known = change.decision
+        said = f"{known.largest} at C = {change.top:.2g}, {known.target} at the target" if known else "too few runs"
+        head = f"look {found.rule.look} of {LOOKS}, {runs} runs  {change.change}"
+        print(f"{head}  {said}  {change.verdict.value}; {clock(max(left, 0.0))} left", file=sys.stderr, flush=True)

@@ -1,0 +1,218 @@
+"""`isoflop confirm`: whether a change scales, by a table of runs or by training them.
+
+isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18
+isoflop confirm family=transformer --change recipe=muon --budget 30min --target-C 1e16
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from isoflop import files
+from isoflop.analysis import options as o
+from isoflop.analysis import output
+from isoflop.analysis.arguments import ARGUMENTS
+from isoflop.errors import FitError, UserError
+from isoflop.exits import run
+from isoflop.option_groups import expand
+from isoflop.wording import clock, number, quoted
+
+if TYPE_CHECKING:
+    from isoflop.analysis.confirm.comparison import Confirmations
+    from isoflop.analysis.confirm.decide import Criterion
+    from isoflop.sweeps.confirm.ladder import Ladder
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+PLAN, ROOM = "confirm.json", Path("confirm")
+UNITS = {"": 60, "s": 1, "min": 60, "h": 3600}
+# what the ladder says, and not the overrides
+OWN = ("family.width", "budget", "seed", "out", "sweep", "rung", "study", "hydra/launcher", "hydra/sweeper")
+Words = Annotated[list[str], typer.Argument(help="A table of runs; or overrides of the baseline", show_default=False)]
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """With a table."""
+
+    columns: Annotated[str, ARGUMENTS["columns"]] = ""
+    where: Annotated[str, ARGUMENTS["where"]] = ""
+    by: Annotated[str, ARGUMENTS["by"]] = "family"
+
+
+@dataclass(frozen=True)
+class Training:
+    """By training."""
+
+    budget: Annotated[str, "Time here for the runs: 30min, 2h"] = ""
+    dry_run: Annotated[bool, "Price the ladder and say what it could decide; train nothing"] = False
+
+
+@app.callback()
+def verbs() -> None:
+    """Decide whether a change scales."""
+
+
+@app.command("confirm")
+@expand
+def confirm_command(
+    words: Words,
+    verdict: o.ConfirmOptions,
+    table: TableForm,
+    training: Training,
+    out: Annotated[
+        Path | None, "A table's figure, .svg, .png, .pdf, .json, .csv; else the runs' folder", "--out", "-o"
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Confirm that a change scales: by how much less compute it reaches the baseline's loss, now and at a target.
+
+    - `isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18` - the verdict on one screen
+    - `isoflop confirm runs.csv --base transformer --change lstm --change mamba --target-C 1e15 -o multiplier.svg`
+    - `isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18 --look 2 --looks 4` - more will come
+    - `isoflop confirm family=transformer --change recipe=muon --budget 30min --target-C 1e15` - make the runs for it
+
+    The verdict is `scales` where the lower bound of the multiplier at the target is above 1, `does_not` where the upper
+    bound is below --worth, else `undecided`. The exit code is 0, 3 or 4 for them.
+    """
+    from isoflop.analysis.confirm.decide import Criterion
+
+    rule = Criterion(verdict.worth, verdict.risk, verdict.look, verdict.looks)
+    if len(words) == 1 and ("=" not in words[0] or Path(words[0]).is_file()):
+        found = _by_table(Path(words[0]), table, verdict, training, rule, out)
+    else:
+        made = _by_training(words, verdict, training, rule, out)
+        if made is None:
+            return
+        found = made
+    output.show(found, as_json)
+    raise typer.Exit(found.code)
+
+
+def _by_table(
+    path: Path, table: TableForm, verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
+) -> "Confirmations":
+    """Return what a table says, and draw it if a file is named."""
+    from isoflop.analysis.confirm.comparison import confirm
+
+    if training.budget or training.dry_run:
+        raise UserError("--budget and --dry-run are of runs to make; give overrides of the baseline, or leave them out")
+    if not verdict.base:
+        raise UserError("no baseline is named; write --base NAME, a value of the columns of --by")
+    rows = o.table(path, table.columns, table.where)
+    found = confirm(rows, o.names(table.by), verdict.base, verdict.change, verdict.goal, rule)
+    if out is not None:
+        from isoflop.analysis.confirm.figure import write
+
+        write(found, out)
+    return found
+
+
+def _by_training(
+    words: Sequence[str], verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
+) -> "Confirmations | None":
+    """Return what runs say that are made for it; None where they are priced only."""
+    from isoflop.sweeps.confirm.ladder import Ladder, plan_ladder, refuse_sides
+
+    if rule.looks > 1:
+        raise UserError("--look and --looks are of a table; where confirm makes the runs it plans its looks")
+    budget, out = _seconds(training.budget), out or _folder(verdict.change)
+    sides = _sides(words, verdict.change, out)
+    asked = {"sides": sides, "budget": budget, "target_C": verdict.goal, "worth": rule.worth, "risk": rule.risk}
+    before = files.read_json(out / PLAN)
+    if isinstance(before, dict) and before.get("asked") != asked:
+        raise UserError(f"{out} holds the runs of another question ({PLAN} says which); name another --out")
+    if isinstance(before, dict):
+        ladder = Ladder.from_json(before["ladder"])
+    else:
+        refuse_sides(sides)
+        ladder = plan_ladder(sides, budget, verdict.goal, rule.risk)
+    if training.dry_run or before is None:
+        print(_priced(ladder, verdict.goal, rule.risk), file=sys.stdout if training.dry_run else sys.stderr, flush=True)
+    if training.dry_run:
+        return None
+    files.write_json(out / PLAN, {"asked": asked, "ladder": asdict(ladder)}, indent=1)
+    return _bought(ladder, out, verdict.goal, budget, rule)
+
+
+def _bought(ladder: "Ladder", out: Path, target: float, budget: float, rule: "Criterion") -> "Confirmations":
+    """Make the runs and draw what they say beside their table."""
+    from isoflop.analysis.confirm.figure import write
+    from isoflop.sweeps.confirm.buying import buy
+
+    found = buy(ladder, out, target, budget, rule)
+    try:
+        write(found, out / "multiplier.svg")
+    except FitError as error:
+        print(error, file=sys.stderr)
+    return found
+
+
+def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
+    """Return the overrides of the baseline and of each change."""
+    from isoflop.extensions import take
+    from isoflop.scaling.limits import refuse_words, renamed
+    from isoflop.sweeps.confirm.ladder import BASE
+
+    base = renamed(take(words))
+    sides = {BASE: base} | {change: _merged(base, _parts(change)) for change in changes}
+    if len(sides) <= len(changes):
+        raise UserError("--change names one change twice; name it once")
+    for given in sides.values():
+        refuse_words(given)
+        for word in given:
+            key = word.partition("=")[0].lstrip("+~")
+            if any(key == own or key.startswith(f"{own}.") for own in OWN):
+                raise UserError(f"{word}: the ladder chooses {key}, the same for all sides; leave it out")
+    return {side: [*given, f"out={quoted(out)}"] for side, given in sides.items()}
+
+
+def _merged(base: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Return the overrides of a change, which replace those of the baseline that have the same key."""
+    keys = {word.partition("=")[0] for word in more}
+    return [*(word for word in base if word.partition("=")[0] not in keys), *more]
+
+
+def _parts(change: str) -> list[str]:
+    """Return the overrides of a change: a comma outside brackets and before a KEY= stands between two."""
+    return re.split(r",(?=[+~]*[\w./@]+=)(?![^\[{(]*[\]})])", change)
+
+
+def _folder(changes: Sequence[str]) -> Path:
+    """Return the default folder of the runs, named by the changes."""
+    name = "+".join(changes).replace("/", "_")
+    if len(name) > 100:
+        raise UserError(f"{len(name)} characters of changes are too long for a folder's name; name one with --out")
+    return ROOM / name
+
+
+def _seconds(text: str) -> float:
+    """Return a length of time [s]: 30min, 2h, 90s, or minutes."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(s|min|h|)\s*", text)
+    if not match or not float(match[1]):
+        given = f"--budget {text!r} is no length of time" if text else "no budget is named"
+        raise UserError(f"{given}; write --budget 30min")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _priced(ladder: "Ladder", target: float, risk: float) -> str:
+    """Return a ladder, what it costs and what it could decide."""
+    lines = [f"{len(ladder.sides)} sides at {len(ladder.places)} places, {ladder.slots} runs at a time"]
+    for place, pairs in zip(ladder.places, ladder.pairs, strict=True):
+        times = ", ".join(clock(seconds) for seconds in place.seconds)
+        what = f"width {place.width:<5} D {number(place.D[-1]):<9} C {number(place.C[0]):<9}"
+        lines.append(f"  {what} about {pairs} runs a side of {times}")
+    opening, whole = (clock(seconds / ladder.slots) for seconds in (ladder.opening, ladder.whole))
+    lines.append(f"  {opening} to the first look, {whole} to the last")
+    lines.append(f"  the target is {number(target / ladder.top)} times the largest C")
+    lines.append(f"  of multipliers it could find (power .8, noise .3 % a run): {ladder.could(target, risk)}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb and return its exit code; bad input is one sentence and 2."""
+    return run(app, arguments)
