@@ -41,6 +41,8 @@ CALLS_ALONE = {
     "isoflop.analysis.fitting.noise_trend",
     "isoflop.analysis.claims.judged",
     "isoflop.analysis.claims.quantities.whole_runs",
+    "isoflop.sweeps.confirm.buying",
+    "isoflop.sweeps.confirm.ladder",
     "isoflop.sweeps.costs",
     "isoflop.sweeps.plan.plan",
     "isoflop.sweeps.plan.resolution",
