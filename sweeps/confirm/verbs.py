@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,6 +52,37 @@ class Training:
     dry_run: Annotated[bool, "Price the ladder and say what it could decide; train nothing"] = False
 
 
+@dataclass(frozen=True)
+class Priced:
+    """What a ladder costs and could decide about a target, at a chance of a false verdict."""
+
+    ladder: "Ladder"
+    target: float
+    risk: float
+    code = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data; times in seconds here."""
+        ladder, (at_target, at_largest) = self.ladder, self.ladder.finds(self.target, self.risk)
+        document = {"target_C": self.target, "largest_C": ladder.top, "slots": ladder.slots}
+        document |= {"first_look_s": ladder.opening / ladder.slots, "last_look_s": ladder.whole / ladder.slots}
+        document |= {"finds": {"power": 0.8, "at_largest": at_largest, "at_target": at_target}}
+        return document | {"pairs": ladder.pairs, "places": [asdict(place) for place in ladder.places]}
+
+    def __str__(self) -> str:
+        ladder = self.ladder
+        lines = [f"{len(ladder.sides)} sides at {len(ladder.places)} places, {ladder.slots} runs at a time"]
+        for place, pairs in zip(ladder.places, ladder.pairs, strict=True):
+            times = ", ".join(clock(seconds) for seconds in place.seconds)
+            what = f"width {place.width:<5} D {number(place.D[-1]):<9} C {number(place.C[0]):<9}"
+            lines.append(f"  {what} about {pairs} runs a side of {times}")
+        opening, whole = (clock(seconds / ladder.slots) for seconds in (ladder.opening, ladder.whole))
+        lines.append(f"  {opening} to the first look, {whole} to the last")
+        lines.append(f"  the target is {number(self.target / ladder.top)} times the largest C")
+        could = ladder.could(self.target, self.risk)
+        return "\n".join([*lines, f"  of multipliers it could find (power .8, noise .3 % a run): {could}"])
+
+
 @app.callback()
 def verbs() -> None:
     """Decide whether a change scales."""
@@ -83,12 +114,9 @@ def confirm_command(
 
     rule = Criterion(verdict.worth, verdict.risk, verdict.look, verdict.looks)
     if len(words) == 1 and ("=" not in words[0] or Path(words[0]).is_file()):
-        found = _by_table(Path(words[0]), table, verdict, training, rule, out)
+        found: Confirmations | Priced = _by_table(Path(words[0]), table, verdict, training, rule, out)
     else:
-        made = _by_training(words, verdict, training, rule, out)
-        if made is None:
-            return
-        found = made
+        found = _by_training(words, verdict, training, rule, out)
     output.show(found, as_json)
     raise typer.Exit(found.code)
 
@@ -114,8 +142,8 @@ def _by_table(
 
 def _by_training(
     words: Sequence[str], verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
-) -> "Confirmations | None":
-    """Return what runs say that are made for it; None where they are priced only."""
+) -> "Confirmations | Priced":
+    """Return what runs say that are made for it, or their price."""
     from isoflop.sweeps.confirm.ladder import Ladder, plan_ladder, refuse_sides
 
     if rule.looks > 1:
@@ -131,10 +159,11 @@ def _by_training(
     else:
         refuse_sides(sides)
         ladder = plan_ladder(sides, budget, verdict.goal, rule.risk)
-    if training.dry_run or before is None:
-        print(_priced(ladder, verdict.goal, rule.risk), file=sys.stdout if training.dry_run else sys.stderr, flush=True)
+    priced = Priced(ladder, verdict.goal, rule.risk)
     if training.dry_run:
-        return None
+        return priced
+    if before is None:
+        print(priced, file=sys.stderr, flush=True)
     files.write_json(out / PLAN, {"asked": asked, "ladder": asdict(ladder)}, indent=1)
     return _bought(ladder, out, verdict.goal, budget, rule)
 
@@ -197,20 +226,6 @@ def _seconds(text: str) -> float:
         given = f"--budget {text!r} is no length of time" if text else "no budget is named"
         raise UserError(f"{given}; write --budget 30min")
     return float(match[1]) * UNITS[match[2]]
-
-
-def _priced(ladder: "Ladder", target: float, risk: float) -> str:
-    """Return a ladder, what it costs and what it could decide."""
-    lines = [f"{len(ladder.sides)} sides at {len(ladder.places)} places, {ladder.slots} runs at a time"]
-    for place, pairs in zip(ladder.places, ladder.pairs, strict=True):
-        times = ", ".join(clock(seconds) for seconds in place.seconds)
-        what = f"width {place.width:<5} D {number(place.D[-1]):<9} C {number(place.C[0]):<9}"
-        lines.append(f"  {what} about {pairs} runs a side of {times}")
-    opening, whole = (clock(seconds / ladder.slots) for seconds in (ladder.opening, ladder.whole))
-    lines.append(f"  {opening} to the first look, {whole} to the last")
-    lines.append(f"  the target is {number(target / ladder.top)} times the largest C")
-    lines.append(f"  of multipliers it could find (power .8, noise .3 % a run): {ladder.could(target, risk)}")
-    return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,23 @@ def test_a_dry_run_prices_and_trains_nothing(capsys: pytest.CaptureFixture[str])
     assert "2 sides at 4 places" in said
     assert "to the last" in said
     assert "of multipliers it could find" in said
+    assert main([*WORDS, "--budget", "10min", "--target-C", "1e14", "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["first_look_s"] < document["last_look_s"] <= 600
+    assert document["finds"]["at_largest"] <= document["finds"]["at_target"]
     assert not Path("confirm").exists()
+
+
+def test_two_changes_share_the_baseline_and_the_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = "recipe.beta1=0.7"
+    both = replace(small(), sides={**small().sides, other: ["family=mlp", other, "out=runs"]})
+    monkeypatch.setattr(buying, "Bought", Fake)
+    monkeypatch.setattr(Fake, "gain", staticmethod(lambda C: 2.0))
+    Path("runs").mkdir()
+    found = buy(both, Path("runs"), TARGET, 3000.0, Criterion())
+    assert [change.change for change in found.changes] == [CHANGE, other]
+    assert {change.verdict.value for change in found.changes} == {"scales"}
+    assert found.rule.changes == 2
 
 
 def test_a_change_is_overrides_with_commas_between() -> None:
