@@ -64,7 +64,7 @@ class Priced:
     def to_json(self) -> dict[str, Any]:
         """Return plain data; times in seconds here."""
         ladder, (at_target, at_largest) = self.ladder, self.ladder.finds(self.target, self.risk)
-        document = {"target_C": self.target, "largest_C": ladder.top, "slots": ladder.slots}
+        document: dict[str, Any] = {"target_C": self.target, "largest_C": ladder.top, "slots": ladder.slots}
         document |= {"first_look_s": ladder.opening / ladder.slots, "last_look_s": ladder.whole / ladder.slots}
         document |= {"finds": {"power": 0.8, "at_largest": at_largest, "at_target": at_target}}
         return document | {"pairs": ladder.pairs, "places": [asdict(place) for place in ladder.places]}
