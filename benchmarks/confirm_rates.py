@@ -1,6 +1,7 @@
 """How often `isoflop confirm` is wrong, how often it decides, and what that costs: simulated ladders, public tables.
 
     OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py [--ladders 200] [--out confirm_rates.jsonl]
+    OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py --training [--ladders 200] [--out confirm_training.jsonl]
     ISOFLOP_REFERENCE_DATA=... python benchmarks/confirm_rates.py --tables
 
 A ladder has LEVELS levels of C, each STEP times the one before. Its runs come in pairs that share a seed; the first
@@ -15,18 +16,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.confirm.choose import next_pairs
+from isoflop.analysis.confirm.choose import more_pairs, next_pairs
 from isoflop.analysis.confirm.comparison import confirm
 from isoflop.analysis.confirm.decide import Criterion, Judgement, Verdict, decide
 from isoflop.analysis.confirm.multiplier import Points
 from isoflop.analysis.intervals.estimate import Estimate
+from isoflop.sweeps.confirm import ladder
 
 # the baseline L = E + A (C / C0)^-G, and its ladder
 E, A, G, LEVELS, STEP = 1.7, 1.8, 0.12, 5, 4.0
@@ -44,8 +46,15 @@ LOOKS, WORTH, BLOCK = 6, 1.05, 100
 FIRST = np.array([2] * (LEVELS - 1) + [1])
 MORE = 0.75
 RULES = [Criterion(WORTH, look=look, looks=LOOKS) for look in range(1, LOOKS + 1)]
+# the training form's: a width of 16, 32, 48 and 64 makes C grow about so, from one place to the next
+TRAINED = np.log([1.0, 9.0, 37.0, 102.0])
+PRICES = 2 * (np.exp(TRAINED) + EXTRA)
+TRAINED_GOAL = float(TRAINED[-1]) + BEYOND
+RATE_COST = 0.004
 # seeds at every level of the fixed ladders
 SEEDS = (1, 2, 3, 4, 6, 8)
+# instead of a number of seeds, ladders as the training form buys them
+TRAINING = -1
 
 
 @dataclass(frozen=True)
@@ -66,16 +75,22 @@ class Scenario:
     @property
     def truth(self) -> float:
         """The multiplier at the target; 0 where the baseline reaches the loss at no compute."""
-        above = A * np.exp(-G * (GOAL + self.gain(np.array(GOAL)))) + self.floor
-        return float(np.exp(-np.log(above / A) / G - GOAL)) if above > 0 else np.inf
+        return self.truth_at(GOAL)
 
-    def draw(self, counts: np.ndarray, random: np.random.Generator, unit: int = 0) -> Points:
-        """Return the rows of pairs, `counts` of them at each level, numbered from `unit`."""
-        pairs = np.repeat(PLACES, counts)
+    def truth_at(self, goal: float) -> float:
+        """Return the multiplier at ln C = `goal`."""
+        above = A * np.exp(-G * (goal + self.gain(np.array(goal)))) + self.floor
+        return float(np.exp(-np.log(above / A) / G - goal)) if above > 0 else np.inf
+
+    def draw(
+        self, counts: np.ndarray, random: np.random.Generator, unit: int = 0, places: np.ndarray = PLACES
+    ) -> Points:
+        """Return the rows of pairs, `counts` of them at each place, numbered from `unit`."""
+        pairs = np.repeat(places, counts)
         x = (pairs[:, None] - np.log(2) * np.arange(self.marks)[::-1]).ravel()
         n, units = len(pairs), unit + np.repeat(np.arange(len(pairs)), self.marks)
         # marks of a run share most of what it is off
-        sd = self.grows ** (x / PLACES[-1])
+        sd = self.grows ** (x / places[-1])
         own = [0.0 if self.marks == 1 else np.repeat(random.standard_normal(n), self.marks) for _ in range(2)]
         alone = [ALONE * ((0.8**0.5 if self.marks > 1 else 0) * o + (0.2**0.5 if self.marks > 1 else 1)
                           * random.standard_normal(len(x))) for o in own]  # fmt: skip
@@ -127,13 +142,38 @@ def sequential(scenario: Scenario, random: np.random.Generator) -> tuple[Judgeme
     return decision, spent
 
 
+def trained(scenario: Scenario, random: np.random.Generator) -> tuple[Judgement, float]:
+    """Return the decision of the training form at the look that gave it, or at the last, and what was spent."""
+    scenario = replace(scenario, marks=2)
+    # at the smallest place one run of each side at each rate, all of one seed: what they share decides nothing
+    costs = RATE_COST * np.square(np.log2(ladder.RATES))
+    noise = ALONE * random.standard_normal((2, len(costs)))
+    old, new = costs[(costs + noise).argmin(1)]
+    counts = more = np.array(ladder.FIRST)
+    points, spent = None, len(costs) * PRICES[0]
+    for look in range(1, ladder.LOOKS + 1):
+        drawn = scenario.draw(more, random, int(counts.sum() - more.sum()), TRAINED)
+        bought = replace(drawn, y=drawn.y + np.where(drawn.new, new, old))
+        points, spent = joined(points, bought) if points else bought, spent + float(more @ PRICES)
+        decision = decide(points, TRAINED_GOAL, Criterion(WORTH, look=look, looks=ladder.LOOKS))
+        money = ladder.MORE * float(np.array(ladder.FIRST) @ PRICES)
+        undecided = [decision] if decision.verdict is Verdict.UNDECIDED else []
+        more = np.array(more_pairs(undecided, TRAINED, PRICES, money, int(counts.sum()) // look))
+        if not more.any():
+            break
+        counts = counts + more
+    return decision, spent
+
+
 def block(name: str, number: int, seeds: int) -> dict[str, float]:
-    """Return the verdicts and the cost of BLOCK ladders: sequential ones where `seeds` is 0, else fixed ones."""
-    random = np.random.default_rng([list(SCENARIOS).index(name), number, seeds])
+    """Return the verdicts and the cost of BLOCK ladders: sequential where `seeds` is 0, fixed above, else trained."""
+    random = np.random.default_rng([list(SCENARIOS).index(name), number, seeds % 2**32])
     counts: Counter[str] = Counter()
     cost = held = 0.0
     for _ in range(BLOCK):
-        if seeds:
+        if seeds == TRAINING:
+            decision, spent = trained(SCENARIOS[name], random)
+        elif seeds:
             points = SCENARIOS[name].draw(np.full(LEVELS, seeds), random)
             decision, spent = decide(points, GOAL, Criterion(WORTH)), float(seeds * COSTS.sum())
         else:
@@ -141,18 +181,18 @@ def block(name: str, number: int, seeds: int) -> dict[str, float]:
         counts[decision.verdict] += 1
         cost += spent
         low, high = decision.target.low or 0.0, decision.target.high or np.inf
-        held += low <= SCENARIOS[name].truth <= high
+        held += low <= SCENARIOS[name].truth_at(decision.goal) <= high
     return {v.value: counts[v] / BLOCK for v in Verdict} | {"cost": cost / BLOCK, "held": held / BLOCK}
 
 
-def simulate(out: Path, ladders: int, fixed: int) -> Iterator[dict[str, object]]:
+def simulate(out: Path, ladders: int, fixed: int, training: bool = False) -> Iterator[dict[str, object]]:
     """Yield the blocks of every scenario, from the file those that are done."""
     done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     have = {(row["scenario"], row["block"], row["seeds"]): row for row in done}
     for name in SCENARIOS:
         powered = name.startswith(("1.3 at", "0.8"))
-        for seeds in (0, *(SEEDS if powered else ())):
-            for number in range((fixed if seeds else ladders) // BLOCK):
+        for seeds in (TRAINING,) if training else (0, *(SEEDS if powered else ())):
+            for number in range((fixed if seeds > 0 else ladders) // BLOCK):
                 if (name, number, seeds) not in have:
                     row = {"scenario": name, "block": number, "seeds": seeds} | block(name, number, seeds)
                     with out.open("a") as file:
@@ -166,9 +206,10 @@ def table(rows: list[dict[str, object]]) -> str:
     lines = ["| scenario | truth at the target | ladder | scales | does not | undecided | held | cost |", "|---|" * 8]
     means = pd.DataFrame(rows).groupby(["scenario", "seeds"], sort=False).mean()
     for (name, seeds), row in means.iterrows():
-        kind = f"{seeds} seeds" if seeds else "sequential"
+        kind = f"{seeds} seeds" if seeds > 0 else "trained" if seeds else "sequential"
+        goal, one = (TRAINED_GOAL, PRICES.sum()) if seeds < 0 else (GOAL, COSTS.sum())
         rates = " | ".join(f"{100 * row[k]:.1f} %" for k in ("scales", "does_not", "undecided", "held"))
-        lines.append(f"| {name} | {SCENARIOS[name].truth:.3g} | {kind} | {rates} | {row['cost'] / COSTS.sum():.2f} |")
+        lines.append(f"| {name} | {SCENARIOS[name].truth_at(goal):.3g} | {kind} | {rates} | {row['cost'] / one:.2f} |")
     return "\n".join(lines)
 
 
@@ -220,11 +261,12 @@ def main() -> None:
     parser.add_argument("--ladders", type=int, default=200)
     parser.add_argument("--fixed", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("confirm_rates.jsonl"))
+    parser.add_argument("--training", action="store_true")
     parser.add_argument("--tables", action="store_true")
     options = parser.parse_args()
     if options.tables:
         return print(cut_tables(Path(os.environ["ISOFLOP_REFERENCE_DATA"])))
-    print(table(list(simulate(options.out, options.ladders, options.fixed))))
+    print(table(list(simulate(options.out, options.ladders, options.fixed, options.training))))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ doi:10.1214/aoms/1177729442; by cost as in active-sl, arXiv:2604.22753).
     counts = next_pairs(line, np.log([1e15, 1e16, 1e17]), np.array([1.0, 10.0, 100.0]), np.log(1e18), money=30.0)
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.confirm.clustered import SINGULAR, Array
+from isoflop.analysis.confirm.decide import Judgement
 from isoflop.analysis.confirm.multiplier import Form
 
 
@@ -45,3 +48,20 @@ def next_pairs(line: Form, places: Array, costs: Array, goal: float, money: floa
 def _rows(line: Form, x: Array) -> Array:
     """Return by how much ln L falls at each ln C per unit of the line's value at the largest C and of its slope."""
     return line.steepness(x)[:, None] * np.column_stack([np.ones_like(x), x - line.points.top])
+
+
+def more_pairs(judged: Sequence[Judgement], places: Array, costs: Array, money: float, most: int) -> list[int]:
+    """Return how many pairs to make at each place for what is known least; none where nothing is open.
+
+    judged   what is known of the changes that are undecided
+    places   ln C of the pairs that could be made
+    costs    what a pair costs at each
+    money    what may be spent, in the same unit
+    most     as many pairs as an earlier look has added on average, which the levels of the looks rest on
+    """
+    if not judged:
+        return [0] * len(places)
+    widest = max(judged, key=lambda judgement: max(way.error for way in judgement.ways))
+    while (more := next_pairs(widest.line, places, costs, widest.goal, money)).sum() > most:
+        money *= 0.9
+    return [int(count) for count in more]

@@ -90,35 +90,35 @@ def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterio
     budget   time here [s]
     rule     when a verdict is given, but for its looks
     """
+    from isoflop.analysis.confirm.choose import more_pairs
     from isoflop.analysis.confirm.comparison import confirm
     from isoflop.analysis.runs.read import read_runs
 
     runs, undecided = Bought(ladder, out), [side for side in ladder.sides if side != BASE]
     times, notes = search_rates(runs) if ladder.searches else (dict.fromkeys(ladder.sides, 1.0), [])
-    rule, counts, look = replace(rule, changes=len(undecided), looks=LOOKS), list(ladder.first), 1
+    rule, counts = replace(rule, changes=len(undecided), looks=LOOKS), ladder.first
     known: dict[str, Confirmation] = {}
-    while True:
+    for look in range(1, LOOKS + 1):
         runs.make({side: ladder.configs(side, counts, times[side]) for side in (BASE, *undecided)})
         found = confirm(read_runs(runs.write()), [ARM], BASE, undecided, target, replace(rule, look=look))
         known |= {change.change: change for change in found.changes}
         left = budget - runs.seconds
         _say(found, len(runs.made), left)
-        unsure = [change for change in found.changes if change.verdict.value == "undecided"]
-        undecided, more = [change.change for change in unsure], _next(ladder, unsure, target, left, sum(counts) // look)
-        if look == LOOKS or not any(more):
+        undecided = [change.change for change in found.changes if change.verdict.value == "undecided"]
+        judged = [decision for change in found.changes if change.change in undecided and (decision := change.decision)]
+        money = min(MORE * ladder.opening, left * ladder.slots)
+        more = more_pairs(judged, np.log(ladder.C), np.array(ladder.prices), money, sum(counts) // look)
+        if not any(more):
             break
-        counts, look = [have + some for have, some in zip(counts, more, strict=True)], look + 1
+        counts = [have + some for have, some in zip(counts, more, strict=True)]
     changes = [replace(c, runs=replace(c.runs, notes=(*c.runs.notes, *notes))) for c in known.values()]
     return replace(found, changes=tuple(changes))
 
 
 def search_rates(runs: Bought) -> tuple[dict[str, float], list[str]]:
     """Return the best multiple of each side's own rates at the smallest place, and what to say of them."""
-    smallest = [1, *[0] * (len(runs.ladder.places) - 1)]
-    tried = {
-        side: {times: runs.ladder.configs(side, smallest, times, first_seed=0)[0] for times in RATES}
-        for side in runs.ladder.sides
-    }
+    smallest, sides = [1, *[0] * (len(runs.ladder.widths) - 1)], runs.ladder.sides
+    tried = {side: {x: runs.ladder.configs(side, smallest, x, first_seed=0)[0] for x in RATES} for side in sides}
     runs.make({side: list(configs.values()) for side, configs in tried.items()})
     best, notes = {}, []
     for side, configs in tried.items():
@@ -127,26 +127,6 @@ def search_rates(runs: Bought) -> tuple[dict[str, float], list[str]]:
         edge = ", at the edge of those tried" if best[side] in (RATES[0], RATES[-1]) else ""
         notes.append(f"{side}: {best[side]:g} times its own rates, the best at the smallest size{edge}")
     return best, notes
-
-
-def _next(ladder: Ladder, unsure: "list[Confirmation]", target: float, left: float, most: int) -> list[int]:
-    """Return the pairs to buy at each place: those that narrow most what is known least; none if nothing is open.
-
-    most   as many pairs as an earlier look has added on average, which the levels of the looks rest on
-    """
-    from isoflop.analysis.confirm.choose import next_pairs
-
-    judged = [change.decision for change in unsure if change.decision]
-    if not judged:
-        return [0] * len(ladder.places)
-    widest = max(judged, key=lambda judgement: max(way.error for way in judgement.ways))
-    places = np.log([min(place.C) for place in ladder.places])
-    money = min(MORE * ladder.opening, left * ladder.slots)
-    while True:
-        more = next_pairs(widest.line, places, np.array(ladder.prices), float(np.log(target)), money)
-        if more.sum() <= most:
-            return [int(count) for count in more]
-        money *= 0.9
 
 
 def _say(found: "Confirmations", runs: int, left: float) -> None:

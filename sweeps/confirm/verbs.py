@@ -4,12 +4,13 @@ isoflop confirm runs.csv --by recipe --base old --change new --target-C 1e18
 isoflop confirm family=transformer --change recipe=muon --budget 30min --target-C 1e16
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,13 +20,15 @@ from isoflop.analysis import output
 from isoflop.analysis.arguments import ARGUMENTS
 from isoflop.errors import FitError, UserError
 from isoflop.exits import run
+from isoflop.extensions import take
 from isoflop.option_groups import expand
-from isoflop.wording import clock, number, quoted
+from isoflop.scaling.limits import refuse_words, renamed
+from isoflop.wording import quoted
 
 if TYPE_CHECKING:
     from isoflop.analysis.confirm.comparison import Confirmations
     from isoflop.analysis.confirm.decide import Criterion
-    from isoflop.sweeps.confirm.ladder import Ladder
+    from isoflop.sweeps.confirm.ladder import Price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 PLAN, ROOM = "confirm.json", Path("confirm")
@@ -50,37 +53,6 @@ class Training:
 
     budget: Annotated[str, "Time here for the runs: 30min, 2h"] = ""
     dry_run: Annotated[bool, "Price the ladder and say what it could decide; train nothing"] = False
-
-
-@dataclass(frozen=True)
-class Priced:
-    """What a ladder costs and could decide about a target, at a chance of a false verdict."""
-
-    ladder: "Ladder"
-    target: float
-    risk: float
-    code = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data; times in seconds here."""
-        ladder, (at_target, at_largest) = self.ladder, self.ladder.finds(self.target, self.risk)
-        document: dict[str, Any] = {"target_C": self.target, "largest_C": ladder.top, "slots": ladder.slots}
-        document |= {"first_look_s": ladder.opening / ladder.slots, "last_look_s": ladder.whole / ladder.slots}
-        document |= {"finds": {"power": 0.8, "at_largest": at_largest, "at_target": at_target}}
-        return document | {"pairs": ladder.pairs, "places": [asdict(place) for place in ladder.places]}
-
-    def __str__(self) -> str:
-        ladder = self.ladder
-        lines = [f"{len(ladder.sides)} sides at {len(ladder.places)} places, {ladder.slots} runs at a time"]
-        for place, pairs in zip(ladder.places, ladder.pairs, strict=True):
-            times = ", ".join(clock(seconds) for seconds in place.seconds)
-            what = f"width {place.width:<5} D {number(place.D[-1]):<9} C {number(place.C[0]):<9}"
-            lines.append(f"  {what} about {pairs} runs a side of {times}")
-        opening, whole = (clock(seconds / ladder.slots) for seconds in (ladder.opening, ladder.whole))
-        lines.append(f"  {opening} to the first look, {whole} to the last")
-        lines.append(f"  the target is {number(self.target / ladder.top)} times the largest C")
-        could = ladder.could(self.target, self.risk)
-        return "\n".join([*lines, f"  of multipliers it could find (power .8, noise .3 % a run): {could}"])
 
 
 @app.callback()
@@ -114,7 +86,7 @@ def confirm_command(
 
     rule = Criterion(verdict.worth, verdict.risk, verdict.look, verdict.looks)
     if len(words) == 1 and ("=" not in words[0] or Path(words[0]).is_file()):
-        found: Confirmations | Priced = _by_table(Path(words[0]), table, verdict, training, rule, out)
+        found: Confirmations | Price = _by_table(Path(words[0]), table, verdict, training, rule, out)
     else:
         found = _by_training(words, verdict, training, rule, out)
     output.show(found, as_json)
@@ -142,61 +114,50 @@ def _by_table(
 
 def _by_training(
     words: Sequence[str], verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
-) -> "Confirmations | Priced":
+) -> "Confirmations | Price":
     """Return what runs say that are made for it, or their price."""
-    from isoflop.sweeps.confirm.ladder import Ladder, plan_ladder, refuse_sides
+    from isoflop.analysis.confirm.figure import write
+    from isoflop.sweeps.confirm.buying import buy
+    from isoflop.sweeps.confirm.ladder import Ladder, Price, plan_ladder, refuse_sides
 
     if rule.looks > 1:
         raise UserError("--look and --looks are of a table; where confirm makes the runs it plans its looks")
     budget, out = _seconds(training.budget), out or _folder(verdict.change)
     sides = _sides(words, verdict.change, out)
     asked = {"sides": sides, "budget": budget, "target_C": verdict.goal, "worth": rule.worth, "risk": rule.risk}
-    before = files.read_json(out / PLAN)
-    if isinstance(before, dict) and before.get("asked") != asked:
-        raise UserError(f"{out} holds the runs of another question ({PLAN} says which); name another --out")
-    if isinstance(before, dict):
-        ladder = Ladder.from_json(before["ladder"])
+    if before := files.read_json(out / PLAN):
+        if before["asked"] != asked:
+            raise UserError(f"{out} holds the runs of another question ({PLAN} says which); name another --out")
+        ladder = Ladder(**before["ladder"])
     else:
         refuse_sides(sides)
-        ladder = plan_ladder(sides, budget, verdict.goal, rule.risk)
-    priced = Priced(ladder, verdict.goal, rule.risk)
+        ladder = plan_ladder(sides, budget, verdict.goal)
+    price = Price(ladder, verdict.goal, rule)
     if training.dry_run:
-        return priced
-    if before is None:
-        print(priced, file=sys.stderr, flush=True)
-    files.write_json(out / PLAN, {"asked": asked, "ladder": asdict(ladder)}, indent=1)
-    return _bought(ladder, out, verdict.goal, budget, rule)
-
-
-def _bought(ladder: "Ladder", out: Path, target: float, budget: float, rule: "Criterion") -> "Confirmations":
-    """Make the runs and draw what they say beside their table."""
-    from isoflop.analysis.confirm.figure import write
-    from isoflop.sweeps.confirm.buying import buy
-
-    found = buy(ladder, out, target, budget, rule)
-    try:
+        return price
+    if not before:
+        price.refuse()
+        print(price, file=sys.stderr, flush=True)
+        files.write_json(out / PLAN, {"asked": asked, "ladder": asdict(ladder)}, indent=1)
+    found = buy(ladder, out, verdict.goal, budget, rule)
+    with contextlib.suppress(FitError):  # nothing to draw: the text says why
         write(found, out / "multiplier.svg")
-    except FitError as error:
-        print(error, file=sys.stderr)
     return found
 
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
     """Return the overrides of the baseline and of each change."""
-    from isoflop.extensions import take
-    from isoflop.scaling.limits import refuse_words, renamed
     from isoflop.sweeps.confirm.ladder import BASE
 
     base = renamed(take(words))
     sides = {BASE: base} | {change: _merged(base, _parts(change)) for change in changes}
     if len(sides) <= len(changes):
         raise UserError("--change names one change twice; name it once")
-    for given in sides.values():
-        refuse_words(given)
-        for word in given:
-            key = word.partition("=")[0].lstrip("+~")
-            if any(key == own or key.startswith(f"{own}.") for own in OWN):
-                raise UserError(f"{word}: the ladder chooses {key}, the same for all sides; leave it out")
+    for word in (word for given in sides.values() for word in given):
+        refuse_words([word])
+        key = word.partition("=")[0].lstrip("+~")
+        if any(key == own or key.startswith(f"{own}.") for own in OWN):
+            raise UserError(f"{word}: the ladder chooses {key}, the same for all sides; leave it out")
     return {side: [*given, f"out={quoted(out)}"] for side, given in sides.items()}
 
 
