@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 BASE = "baseline"
 # what widths may be: RUNGS that follow each other make a ladder, whose runs see so many targets per parameter
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-RUNGS, RATIOS = 4, (20, 10, 5, 2)
+RUNGS, RATIO = 4, 20
+# the least share of them, and that where the widths are the smallest: a budget or a target may ask for fewer
+FEWER, FEWEST = 0.5, 0.1
+# share of the target that the largest C may reach: steps are whole
+BELOW = 0.95
 # pairs of the first purchase at each place; how many looks there are; the share of the first that each later one buys
 FIRST, LOOKS, MORE = (2, 2, 2, 1), 4, 0.6
 # multiples of a side's own rates that are tried at the smallest place, with another seed, where that costs little
@@ -74,16 +78,6 @@ class Ladder:
         """The time of the search for rates and of all looks [s of a slot]."""
         return len(RATES) * self.prices[0] * self.searches + self.opening * (1 + MORE * (LOOKS - 1))
 
-    def finds(self, C: float, rule: "Criterion") -> float | None:
-        """Return the smallest multiplier that all looks would find at a target of this C."""
-        import numpy as np
-
-        from isoflop.analysis.confirm.power import smallest_found
-
-        pairs = [round(count * (1 + MORE * (LOOKS - 1))) for count in self.first]
-        rule = replace(rule, look=LOOKS, looks=LOOKS, changes=len(self.sides) - 1)
-        return smallest_found(np.log(self.C), pairs, float(np.log(C)), rule)
-
     def configs(self, side: str, counts: Sequence[int], times: float = 1.0, first_seed: int = 1) -> list[FrozenConfig]:
         """Return the runs of a side: so many at each place, at this multiple of its own rates."""
         places = zip(self.widths, self.D, counts, strict=True)
@@ -106,32 +100,29 @@ class Price:
 
     @cached_property
     def finds(self) -> tuple[float | None, float | None]:
-        """The smallest multipliers that it would find at its largest C and at the target; None above 10."""
-        return self.ladder.finds(self.ladder.C[-1], self.rule), self.ladder.finds(self.target, self.rule)
+        """The smallest multipliers that all looks would find at the largest C and at the target; None above 10."""
+        import numpy as np
+
+        from isoflop.analysis.confirm.power import smallest_found
+
+        places, sides = np.log(self.ladder.C), len(self.ladder.sides)
+        pairs = [round(count * (1 + MORE * (LOOKS - 1))) for count in self.ladder.first]
+        rule = replace(self.rule, look=LOOKS, looks=LOOKS, changes=sides - 1)
+        largest, target = (smallest_found(places, pairs, C, rule) for C in (places[-1], float(np.log(self.target))))
+        return largest, target
 
     def refuse(self) -> None:
-        """Refuse a ladder that would find nothing at the target, and say what it would."""
-        top = self.ladder.C[-1]
-        if self.finds[1] is not None:
-            return
-        nearer = (top * 10.0**power for power in reversed(range(math.ceil(math.log10(self.target / top)))))
-        could = next(
-            (
-                f"one of {m:g} would be found at C = {number(C)}"
-                for C in nearer
-                if (m := self.ladder.finds(C, self.rule))
-            ),
-            "none",
-        )
-        lacking = f"no multiplier up to 10 would be found at --target-C {self.target:g} by a ladder that ends at"
-        raise UserError(f"{lacking} C = {number(top)}; {could}: give that target or a longer --budget")
+        """Refuse a ladder that would find nothing at the target, and say what it would find."""
+        if self.finds[1] is None:
+            far = f"no multiplier up to 10 would be found at --target-C {self.target:g}, one of {self.finds[0] or 10:g}"
+            near = f"at the largest C that --budget pays for, {number(self.ladder.C[-1])}"
+            raise UserError(f"{far} {near}; give a nearer target or more time")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data; times in seconds here."""
-        ladder, (largest, target) = self.ladder, self.finds
+        ladder, finds = self.ladder, dict(zip(("at_largest", "at_target"), self.finds, strict=True))
         times = {"first_look_s": ladder.opening / ladder.slots, "last_look_s": ladder.whole / ladder.slots}
-        finds = {"power": 0.8, "at_largest": largest, "at_target": target}
-        return {"target_C": self.target, **times, "finds": finds, **asdict(ladder)}
+        return {"target_C": self.target, **times, "finds": {"power": 0.8} | finds, **asdict(ladder)}
 
     def __str__(self) -> str:
         ladder, (largest, target) = self.ladder, (f"{m:g} or more" if m else "none up to 10" for m in self.finds)
@@ -150,25 +141,21 @@ def plan_ladder(sides: Mapping[str, Sequence[str]], budget: float, target: float
     budget   time here [s]
     target   the C at which to know the multiplier
     """
-    grid, places = _places(sides, target)
+    grid, places = _places(sides)
     launcher = {key: value for key, value in grid.launcher.items() if key != "_target_"}
     slots = len(LaunchSettings.read(launcher).slots(grid.configs[0].trainer))
     named = any(word.partition("=")[0].lstrip("+") in RATE_KEYS for words in sides.values() for word in words)
-    ladder = None
-    for ratio in RATIOS:
-        rungs = places[ratio]
-        for at in reversed(range(len(rungs) - RUNGS + 1)):
-            ladder = Ladder(sides, *map(list, zip(*rungs[at : at + RUNGS], strict=True)), launcher, slots)
-            if ladder.C[-1] <= target and ladder.whole <= budget * slots:
-                ladder = replace(ladder, seeds=int(budget * slots / ladder.whole))
-                searched = replace(ladder, searches=not named)
-                dear = len(RATES) * ladder.prices[0] > SHARE * budget * slots or searched.whole > budget * slots
-                return ladder if dear else searched
-    if ladder is None or ladder.C[-1] > target:
-        raise UserError(f"--target-C {target:g} lies below the smallest ladder that these sides can make; give more")
-    needed, top = clock(ladder.whole / slots), number(ladder.C[-1])
-    short = f"--budget {clock(budget)} is too short: the smallest ladder, up to C = {top}, takes {needed}"
-    raise UserError(f"{short}; give more time or smaller families")
+    for at in reversed(range(len(places) - RUNGS + 1)):
+        ladder = Ladder(sides, *map(list, zip(*places[at : at + RUNGS], strict=True)), launcher, slots)
+        share = min(1.0, (1 - SHARE) * budget * slots / ladder.whole, BELOW * target / ladder.C[-1])
+        if share >= (FEWER if at else FEWEST):
+            D, C, prices = ([share * x for x in of] for of in (ladder.D, ladder.C, ladder.prices))
+            ladder = replace(ladder, D=list(map(round, D)), C=C, prices=prices)
+            searched = replace(ladder, searches=len(RATES) * prices[0] < SHARE * budget * slots and not named)
+            return replace(searched, seeds=max(1, int(budget * slots / searched.whole)))
+    least, needed = number(FEWEST * ladder.C[-1]), clock(math.ceil(FEWEST * ladder.whole / slots))
+    what = "--target-C" if target < FEWEST * ladder.C[-1] else "--budget"
+    raise UserError(f"{what} is too small: the smallest ladder goes up to C = {least} and takes {needed}; give more")
 
 
 def refuse_sides(sides: Mapping[str, Sequence[str]]) -> None:
@@ -187,36 +174,28 @@ def refuse_sides(sides: Mapping[str, Sequence[str]]) -> None:
             raise UserError(f"--change {side} goes {data}, and only losses in bits per byte compare; both need text")
 
 
-def _places(sides: Mapping[str, Sequence[str]], target: float) -> tuple[Grid, dict[int, list[tuple[Any, ...]]]]:
-    """Return the baseline's runs, and of each ratio the width, D, C and price of the places that all sides can make."""
-    base = next(iter(sides.values()))
-    grid = composed([*base, f"family.width={','.join(map(str, WIDTHS))}", f"budget.D_per_N={RATIOS[0]}"])
-    share, plans = RATIOS[-1] / RATIOS[0], costs.describe(grid.configs)
-    sizes = {c.width: p.N for c, p in zip(grid.configs, plans, strict=True) if not isinstance(p, UserError)}
-    if len(sizes) < RUNGS:
-        raise next(plan for plan in plans if isinstance(plan, UserError))
-    near = [p.C * share <= target for p in plans if isinstance(p, RunPlan)]
-    sizes = dict(list(sizes.items())[: max(sum(near), RUNGS)])
-    rungs = {ratio: {width: round(ratio * N) for width, N in sizes.items()} for ratio in RATIOS}
-    known: dict[tuple[int, float], list[tuple[float, float]]] = {}
-    for side, words in sides.items():
-        configs = _grid(words, [(w, D, range(1, 2)) for of in rungs.values() for w, D in of.items()]).configs
-        described = zip(configs, costs.describe(configs), strict=True)
-        able = [(config, plan) for config, plan in described if isinstance(plan, RunPlan)]
-        if not able:
-            raise UserError(f"{side} cannot be trained at widths {', '.join(map(str, sizes))}; choose other overrides")
-        seconds = costs.seconds([config for config, _ in able], [plan for _, plan in able])
-        for (config, plan), time in zip(able, seconds, strict=True):
-            place = known.setdefault((config.width, config.budget.values[-1]), [])
-            place.append((plan.marks[-1].C, time + OVERHEAD_S))
-    return grid, {
-        ratio: [
-            (width, D, min(C for C, _ in runs), sum(time for _, time in runs))
-            for width, D in of.items()
-            if len(runs := known.get((width, D), [])) == len(sides)
-        ]
-        for ratio, of in rungs.items()
-    }
+def _places(sides: Mapping[str, Sequence[str]]) -> tuple[Grid, list[tuple[int, int, float, float]]]:
+    """Return the baseline's runs, and width, D, C and price of each place that all sides can make."""
+    runs: dict[int, list[tuple[float, float]]] = {width: [] for width in WIDTHS}
+    sizes: dict[int, int] = {}
+    for words in sides.values():
+        amounts = [f"family.width={','.join(map(str, WIDTHS))}", f"budget.D_per_N={RATIO}"]
+        found = (
+            _grid(words, [(*place, range(1, 2)) for place in sizes.items()]) if sizes else composed([*words, *amounts])
+        )
+        described = dict(zip((config.width for config in found.configs), costs.describe(found.configs), strict=True))
+        plans = {width: plan for width, plan in described.items() if isinstance(plan, RunPlan)}
+        if len(plans) < RUNGS:
+            raise next(plan for plan in described.values() if isinstance(plan, UserError))
+        if not sizes:
+            grid, sizes = found, {width: round(RATIO * plan.N) for width, plan in plans.items()}
+        able = [config for config in found.configs if config.width in plans]
+        for (width, plan), seconds in zip(plans.items(), costs.seconds(able, list(plans.values())), strict=True):
+            runs[width].append((plan.marks[-1].C, seconds + OVERHEAD_S))
+    whole = {width: made for width, made in runs.items() if len(made) == len(sides)}
+    if len(whole) < RUNGS:
+        raise UserError(f"all sides can have width {', '.join(map(str, whole))}, but a ladder needs {RUNGS} widths")
+    return grid, [(w, sizes[w], min(C for C, _ in made), sum(s for _, s in made)) for w, made in whole.items()]
 
 
 def _grid(words: Sequence[str], places: Sequence[tuple[int, int, range]]) -> Grid:

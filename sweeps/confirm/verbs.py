@@ -122,7 +122,7 @@ def _by_training(
 
     if rule.looks > 1:
         raise UserError("--look and --looks are of a table; where confirm makes the runs it plans its looks")
-    budget, out = _seconds(training.budget), out or _folder(verdict.change)
+    budget, out = _seconds(training.budget), out or ROOM / "+".join(verdict.change).replace("/", "_")[:100]
     sides = _sides(words, verdict.change, out)
     asked = {"sides": sides, "budget": budget, "target_C": verdict.goal, "worth": rule.worth, "risk": rule.risk}
     if before := files.read_json(out / PLAN):
@@ -150,7 +150,11 @@ def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str,
     from isoflop.sweeps.confirm.ladder import BASE
 
     base = renamed(take(words))
-    sides = {BASE: base} | {change: _merged(base, _parts(change)) for change in changes}
+    sides = {BASE: base}
+    for change in changes:
+        keys = {word.partition("=")[0] for word in _parts(change)}
+        # they replace those of the baseline that have the same key
+        sides[change] = [*(word for word in base if word.partition("=")[0] not in keys), *_parts(change)]
     if len(sides) <= len(changes):
         raise UserError("--change names one change twice; name it once")
     for word in (word for given in sides.values() for word in given):
@@ -161,23 +165,9 @@ def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str,
     return {side: [*given, f"out={quoted(out)}"] for side, given in sides.items()}
 
 
-def _merged(base: Sequence[str], more: Sequence[str]) -> list[str]:
-    """Return the overrides of a change, which replace those of the baseline that have the same key."""
-    keys = {word.partition("=")[0] for word in more}
-    return [*(word for word in base if word.partition("=")[0] not in keys), *more]
-
-
 def _parts(change: str) -> list[str]:
     """Return the overrides of a change: a comma outside brackets and before a KEY= stands between two."""
     return re.split(r",(?=[+~]*[\w./@]+=)(?![^\[{(]*[\]})])", change)
-
-
-def _folder(changes: Sequence[str]) -> Path:
-    """Return the default folder of the runs, named by the changes."""
-    name = "+".join(changes).replace("/", "_")
-    if len(name) > 100:
-        raise UserError(f"{len(name)} characters of changes are too long for a folder's name; name one with --out")
-    return ROOM / name
 
 
 def _seconds(text: str) -> float:
