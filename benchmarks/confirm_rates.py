@@ -28,7 +28,7 @@ from isoflop.analysis.confirm.comparison import confirm
 from isoflop.analysis.confirm.decide import Criterion, Judgement, Verdict, decide
 from isoflop.analysis.confirm.multiplier import Points
 from isoflop.analysis.intervals.estimate import Estimate
-from isoflop.sweeps.confirm import ladder
+from isoflop.sweeps.plan import buying, ladder
 
 # the baseline L = E + A (C / C0)^-G, and its ladder
 E, A, G, LEVELS, STEP = 1.7, 1.8, 0.12, 5, 4.0
@@ -148,7 +148,8 @@ def trained(scenario: Scenario, random: np.random.Generator) -> tuple[Judgement,
     # at the smallest place one run of each side at each rate, all of one seed: what they share decides nothing
     costs = RATE_COST * np.square(np.log2(ladder.RATES))
     noise = ALONE * random.standard_normal((2, len(costs)))
-    old, new = costs[(costs + noise).argmin(1)]
+    tried = costs + noise - np.where(np.array(ladder.RATES) == 1, buying.CLEAR, 0.0)
+    old, new = costs[tried.argmin(1)]
     counts = more = np.array(ladder.FIRST)
     points, spent = None, len(costs) * PRICES[0]
     for look in range(1, ladder.LOOKS + 1):

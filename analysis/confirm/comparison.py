@@ -59,6 +59,14 @@ class Confirmation:
         return float(np.exp(self.runs.points.top))
 
     @property
+    def brief(self) -> str:
+        """The multipliers and the verdict on one line."""
+        known = self.decision
+        return (
+            f"{known.largest} at C = {number(self.top)}, {known.target} at the target, {self.verdict}" if known else "-"
+        )
+
+    @property
     def needs(self) -> str:
         """What would decide; empty where it is decided."""
         if self.decision is None:

@@ -27,7 +27,7 @@ from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
 from isoflop.schema import reference
 from isoflop.sweeps import verbs as sweeps_verbs
-from isoflop.sweeps.confirm import verbs as confirm_verbs
+from isoflop.sweeps.plan import verbs as confirm_verbs
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- written by docs/reference/make.py; change the code and write it again -->"

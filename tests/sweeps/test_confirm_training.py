@@ -15,10 +15,10 @@ from isoflop.analysis.confirm.decide import Criterion
 from isoflop.analysis.confirm.power import smallest_found
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.sweeps import costs
-from isoflop.sweeps.confirm import buying, ladder
-from isoflop.sweeps.confirm.buying import buy
-from isoflop.sweeps.confirm.ladder import BASE, LOOKS, Ladder, plan_ladder
-from isoflop.sweeps.confirm.verbs import _parts, main
+from isoflop.sweeps.plan import buying, ladder
+from isoflop.sweeps.plan.buying import buy
+from isoflop.sweeps.plan.confirm import _parts, main
+from isoflop.sweeps.plan.ladder import BASE, LOOKS, Ladder, plan_ladder
 
 CHANGE = "recipe.beta1=0.8"
 WORDS = ["confirm", "family=mlp", "--change", CHANGE]
@@ -92,7 +92,7 @@ def test_both_sides_have_the_same_widths_marks_and_seeds_within_the_budget() -> 
 def test_rates_of_both_sides_are_multiplied_alike() -> None:
     for side in small().sides:
         (one,) = small().configs(side, [1, 0, 0, 0])
-        (twice,) = small().configs(side, [1, 0, 0, 0], times=2.0)
+        (twice,) = small().at_rates(2.0).configs(side, [1, 0, 0, 0])
         assert twice.family["lr"] == 2 * one.family["lr"]
 
 
@@ -208,8 +208,14 @@ REFUSED = [
     (["family=mlp", "family.width=8", "--change", CHANGE, *WELL], "the ladder chooses family.width"),
     (["family=mlp", "--change", "budget.C=1e9", *WELL], "the ladder chooses budget.C"),
     (["family=mlp", "--change", "recipe", *WELL], "'recipe' is not key=value"),
-    (["family=mlp", "--change", CHANGE, "--budget", "1s", "--target-C", "1e14"], "the smallest ladder"),
-    (["family=mlp", "--change", CHANGE, "--budget", "10min", "--target-C", "1e6"], "below the smallest ladder"),
+    (
+        ["family=mlp", "--change", CHANGE, "--budget", "1s", "--target-C", "1e14"],
+        "--budget is too small: the smallest",
+    ),
+    (
+        ["family=mlp", "--change", CHANGE, "--budget", "10min", "--target-C", "1e6"],
+        "--target-C is too small: the smallest",
+    ),
     (["family=mlp", "--change", CHANGE, "--budget", "soon", "--target-C", "1e14"], "no length of time"),
     (["family=mlp", "--change", CHANGE, "--target-C", "1e14"], "no budget is named"),
     (["family=mlp", "--change", CHANGE, "--looks", "2", *WELL], "are of a table"),

@@ -20,9 +20,9 @@ from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, freeze
 from isoflop.sweeps import collect
 from isoflop.sweeps.compose import check
-from isoflop.sweeps.confirm.ladder import BASE, LOOKS, MORE, RATES, Ladder
 from isoflop.sweeps.launcher import LaunchSettings, launch
 from isoflop.sweeps.ledger import Entry
+from isoflop.sweeps.plan.ladder import BASE, LOOKS, MORE, RATES, RUNGS, Ladder
 from isoflop.sweeps.plan.plan import OVERHEAD_S
 from isoflop.wording import clock
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from isoflop.analysis.confirm.decide import Criterion
 
 TABLE = "runs.csv"
+# by how much another rate must lower the loss: a side that takes the luckiest would win by luck at every size
+CLEAR = 0.01
 # the column of the table that names a run's side
 ARM = "arm"
 
@@ -95,15 +97,16 @@ def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterio
     from isoflop.analysis.runs.read import read_runs
 
     runs, undecided = Bought(ladder, out), [side for side in ladder.sides if side != BASE]
-    times, notes = search_rates(runs) if ladder.searches else (dict.fromkeys(ladder.sides, 1.0), [])
+    ladder, notes = search_rates(runs) if ladder.searches else (ladder, [])
     rule, counts = replace(rule, changes=len(undecided), looks=LOOKS), ladder.first
     known: dict[str, Confirmation] = {}
     for look in range(1, LOOKS + 1):
-        runs.make({side: ladder.configs(side, counts, times[side]) for side in (BASE, *undecided)})
+        runs.make({side: ladder.configs(side, counts) for side in (BASE, *undecided)})
         found = confirm(read_runs(runs.write()), [ARM], BASE, undecided, target, replace(rule, look=look))
         known |= {change.change: change for change in found.changes}
         left = budget - runs.seconds
-        _say(found, len(runs.made), left)
+        head = f"look {look} of {LOOKS}, {len(runs.made)} runs, {clock(max(left, 0.0))} left"
+        print("\n  ".join([head, *(f"{c.change}: {c.brief}" for c in found.changes)]), file=sys.stderr, flush=True)
         undecided = [change.change for change in found.changes if change.verdict.value == "undecided"]
         judged = [decision for change in found.changes if change.change in undecided and (decision := change.decision)]
         money = min(MORE * ladder.opening, left * ladder.slots)
@@ -115,24 +118,16 @@ def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterio
     return replace(found, changes=tuple(changes))
 
 
-def search_rates(runs: Bought) -> tuple[dict[str, float], list[str]]:
-    """Return the best multiple of each side's own rates at the smallest place, and what to say of them."""
-    smallest, sides = [1, *[0] * (len(runs.ladder.widths) - 1)], runs.ladder.sides
-    tried = {side: {x: runs.ladder.configs(side, smallest, x, first_seed=0)[0] for x in RATES} for side in sides}
+def search_rates(runs: Bought) -> tuple[Ladder, list[str]]:
+    """Return the ladder at each side's best rates at the smallest place, and what to say of them."""
+    smallest, ladders = [1, *[0] * (RUNGS - 1)], {times: runs.ladder.at_rates(times) for times in RATES}
+    tried = {s: {x: made.configs(s, smallest, 0)[0] for x, made in ladders.items()} for s in runs.ladder.sides}
     runs.make({side: list(configs.values()) for side, configs in tried.items()})
     best, notes = {}, []
     for side, configs in tried.items():
         losses = {times: runs.rows(config.run_id)[-1]["L"] or np.inf for times, config in configs.items()}
-        best[side] = min(losses, key=lambda times: losses[times])
+        least = min(losses, key=lambda times: losses[times])
+        best[side] = least if losses[least] < (1 - CLEAR) * losses[1.0] else 1.0
         edge = ", at the edge of those tried" if best[side] in (RATES[0], RATES[-1]) else ""
         notes.append(f"{side}: {best[side]:g} times its own rates, the best at the smallest size{edge}")
-    return best, notes
-
-
-def _say(found: "Confirmations", runs: int, left: float) -> None:
-    """Print a line for each change: what a look found."""
-    for change in found.changes:
-        known = change.decision
-        said = f"{known.largest} at C = {change.top:.2g}, {known.target} at the target" if known else "too few runs"
-        head = f"look {found.rule.look} of {LOOKS}, {runs} runs  {change.change}"
-        print(f"{head}  {said}  {change.verdict.value}; {clock(max(left, 0.0))} left", file=sys.stderr, flush=True)
+    return replace(runs.ladder, sides={side: ladders[times].sides[side] for side, times in best.items()}), notes

@@ -28,7 +28,7 @@ from isoflop.wording import quoted
 if TYPE_CHECKING:
     from isoflop.analysis.confirm.comparison import Confirmations
     from isoflop.analysis.confirm.decide import Criterion
-    from isoflop.sweeps.confirm.ladder import Price
+    from isoflop.sweeps.plan.ladder import Price
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 PLAN, ROOM = "confirm.json", Path("confirm")
@@ -117,8 +117,8 @@ def _by_training(
 ) -> "Confirmations | Price":
     """Return what runs say that are made for it, or their price."""
     from isoflop.analysis.confirm.figure import write
-    from isoflop.sweeps.confirm.buying import buy
-    from isoflop.sweeps.confirm.ladder import Ladder, Price, plan_ladder, refuse_sides
+    from isoflop.sweeps.plan.buying import buy
+    from isoflop.sweeps.plan.ladder import Ladder, Price, plan_ladder, refuse_sides
 
     if rule.looks > 1:
         raise UserError("--look and --looks are of a table; where confirm makes the runs it plans its looks")
@@ -147,7 +147,7 @@ def _by_training(
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
     """Return the overrides of the baseline and of each change."""
-    from isoflop.sweeps.confirm.ladder import BASE
+    from isoflop.sweeps.plan.ladder import BASE
 
     base = renamed(take(words))
     sides = {BASE: base}

@@ -1,7 +1,7 @@
 """A paired ladder: the same widths, marks, seeds and data order for a baseline and each change, priced beforehand.
 
 sides = {"baseline": ["family=transformer"], "recipe=muon": ["family=transformer", "recipe=muon"]}
-ladder = plan_ladder(sides, budget=1800.0, target=1e16, rule=Criterion())      # seconds here, FLOPs
+ladder = plan_ladder(sides, budget=1800.0, target=1e16)      # seconds here, FLOPs
 ladder.configs("recipe=muon", [2, 2, 2, 1])                  # runs at each place, seeds from 1
 """
 
@@ -78,15 +78,22 @@ class Ladder:
         """The time of the search for rates and of all looks [s of a slot]."""
         return len(RATES) * self.prices[0] * self.searches + self.opening * (1 + MORE * (LOOKS - 1))
 
-    def configs(self, side: str, counts: Sequence[int], times: float = 1.0, first_seed: int = 1) -> list[FrozenConfig]:
-        """Return the runs of a side: so many at each place, at this multiple of its own rates."""
+    def configs(self, side: str, counts: Sequence[int], first_seed: int = 1) -> list[FrozenConfig]:
+        """Return the runs of a side: so many at each place."""
         places = zip(self.widths, self.D, counts, strict=True)
-        found = _grid(self.sides[side], [(w, D, range(first_seed, first_seed + n)) for w, D, n in places if n]).configs
-        if times == 1:
-            return found
-        knobs = {"family.lr": found[0].family.get("lr"), "recipe.muon_lr": found[0].recipe.get("muon_lr")}
-        rates = [f"{key}={value * times:.12g}" for key, value in knobs.items() if isinstance(value, int | float)]
-        return replace(self, sides={side: [*self.sides[side], *rates]}).configs(side, counts, first_seed=first_seed)
+        return _grid(self.sides[side], [(w, D, range(first_seed, first_seed + n)) for w, D, n in places if n]).configs
+
+    def at_rates(self, times: float) -> "Ladder":
+        """Return the ladder with a multiple of each side's own rates."""
+        sides = {}
+        for side, words in self.sides.items():
+            own = self.configs(side, [1, *[0] * (RUNGS - 1)])[0]
+            rates = {"family.lr": own.family.get("lr"), "recipe.muon_lr": own.recipe.get("muon_lr")}
+            sides[side] = [
+                *words,
+                *(f"{key}={times * x:.12g}" for key, x in rates.items() if isinstance(x, int | float)),
+            ]
+        return self if times == 1 else replace(self, sides=sides)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Confirm by training: a paired ladder bought run by run until it is known whether a change scales."""
