@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py [--ladders 200] [--out confirm_rates.jsonl]
     OMP_NUM_THREADS=1 python benchmarks/confirm_rates.py --training [--ladders 200] [--out confirm_training.jsonl]
     ISOFLOP_REFERENCE_DATA=... python benchmarks/confirm_rates.py --tables
+    python benchmarks/confirm_rates.py --controls studies/scaling/runs.csv
 
 A ladder has LEVELS levels of C, each STEP times the one before. Its runs come in pairs that share a seed; the first
 purchase is one pair at every level and a second at all but the largest, and each later look buys the pairs that narrow
@@ -256,6 +257,35 @@ def cut_tables(folder: Path, share: float = 0.1) -> str:
     return "\n".join(lines)
 
 
+def controls(runs: pd.DataFrame) -> str:
+    """Return verdicts on each family under two names, one with seed 0 and one with seeds 1 and 2 of the same places."""
+    lines = ["| family | runs | places | at 20 times the largest C | verdict |", "|---" * 5 + "|"]
+    for family, rows in runs[runs["seed"].isin([0, 1, 2])].groupby("family"):
+        rows = rows.assign(arm=np.where(rows["seed"] == 0, "one", "other"))
+        place = rows.groupby(["width", "lr", "mark", "budget.D"])
+        rows = rows[place["arm"].transform("nunique") == 2]
+        top = rows.groupby("arm")["C"].max().min()
+        (found,) = confirm(rows, ["arm"], "one", ["other"], 20 * top).changes
+        places = len(rows.groupby(["width", "lr"]))
+        said = found.decision.target if found.decision else "-"
+        lines.append(f"| {family} | {rows['run_id'].nunique()} | {places} | {said} | {found.verdict} |")
+    return "\n".join(lines)
+
+
+def wins_when_small(runs: pd.DataFrame, base: str, change: str, cuts: tuple[float, ...]) -> str:
+    """Return what the runs up to each of some C say of a change at the largest C of all."""
+    lines = ["| runs up to C | at the largest C there | at the largest C of all | verdict |", "|---" * 4 + "|"]
+    both = runs[runs["family"].isin([base, change])]
+    target = both.groupby("family")["C"].max().min()
+    for cut in cuts:
+        (found,) = confirm(both[both["C"] <= cut], ["family"], base, [change], target * 1.05).changes
+        known = found.decision
+        lines.append(
+            f"| {cut:.0e} | {known.largest if known else '-'} | {known.target if known else '-'} | {found.verdict} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table of the simulation, or of the public tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,7 +294,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("confirm_rates.jsonl"))
     parser.add_argument("--training", action="store_true")
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--controls", type=Path, help="studies/scaling/runs.csv")
     options = parser.parse_args()
+    if options.controls:
+        runs = pd.read_csv(options.controls, low_memory=False)
+        runs = runs[runs["status"] == "ok"]
+        print(controls(runs))
+        return print(wins_when_small(runs, "transformer", "lstm", (1e10, 3e10, 1e11, 3e11, 1e12, 1e13)))
     if options.tables:
         return print(cut_tables(Path(os.environ["ISOFLOP_REFERENCE_DATA"])))
     print(table(list(simulate(options.out, options.ladders, options.fixed, options.training))))

@@ -34,7 +34,7 @@ VERBS = {
     "frontier": (ANALYSIS, "compute-optimal size and data, by three approaches side by side"),
     "forecast": (ANALYSIS, "write predictions down before the runs are made"),
     "confirm": (
-        "isoflop.sweeps.plan.confirm",
+        "isoflop.sweeps.plan.verbs",
         "does a change scale? its compute multiplier now and at a target, a verdict",
     ),
     "judge": (ANALYSIS, "test claims and forecasts written down beforehand"),

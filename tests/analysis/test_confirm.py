@@ -21,7 +21,7 @@ from isoflop.analysis.confirm.multiplier import Points, bent, fit_form
 from isoflop.analysis.confirm.pairs import sides
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import FitError, UserError
-from isoflop.sweeps.plan.confirm import main
+from isoflop.sweeps.plan.verbs import main
 
 E, A, G, C0 = 1.7, 1.8, 0.12, 1e15
 TARGET = 1e18

@@ -1,6 +1,8 @@
 """`isoflop confirm` by training: what a ladder costs and could decide, what is bought, and what is refused."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,14 @@ import pytest
 from isoflop import record
 from isoflop.analysis.confirm.decide import Criterion
 from isoflop.analysis.confirm.power import smallest_found
+from isoflop.exits import Stopped
 from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.skeleton import write_family
 from isoflop.sweeps import costs
 from isoflop.sweeps.plan import buying, ladder
 from isoflop.sweeps.plan.buying import buy
-from isoflop.sweeps.plan.confirm import _parts, main
 from isoflop.sweeps.plan.ladder import BASE, LOOKS, Ladder, plan_ladder
+from isoflop.sweeps.plan.verbs import _parts, main
 
 CHANGE = "recipe.beta1=0.8"
 WORDS = ["confirm", "family=mlp", "--change", CHANGE]
@@ -186,9 +190,25 @@ def test_runs_are_trained_and_found_again(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(buying, "LOOKS", 1)
     monkeypatch.setattr(ladder, "SHARE", 0.0)
     call = [*WORDS, "data.size=2e5", "data.eval_size=4096", "--budget", "7s", "--target-C", "1e9", "--json"]
+    whole, made = buying.launch, list[int]()
+
+    def stopped(entries: Any, settings: Any) -> None:
+        """Make two runs, then stop as SIGINT does."""
+        whole(entries[:2], settings)
+        raise Stopped(130)
+
+    monkeypatch.setattr(buying, "launch", stopped)
+    assert main([*call, "--out", "made"]) == 130
+    assert not Path("made/runs.csv").exists()
+    monkeypatch.setattr(
+        buying, "launch", lambda entries, settings: (made.append(len(entries)), whole(entries, settings))
+    )
+    capsys.readouterr()
     code = main([*call, "--out", "made"])
     document = json.loads(capsys.readouterr().out)
     assert code in (0, 3, 4)
+    made_each = pd.read_csv("made/runs.csv")["run_id"].nunique()
+    assert made == [made_each - 2]
     assert pd.read_csv("made/runs.csv").groupby("arm")["run_id"].nunique().min() >= 7
     assert {path.name for path in Path("made").iterdir()} >= {"runs.csv", "confirm.json", "multiplier.svg"}
     monkeypatch.setattr(buying, "launch", lambda entries, settings: entries and pytest.fail("a run was made again"))
@@ -196,6 +216,28 @@ def test_runs_are_trained_and_found_again(monkeypatch: pytest.MonkeyPatch, capsy
     assert json.loads(capsys.readouterr().out) == document
     assert main([*call, "--out", "made", "--worth", "2"]) == 2
     assert "another question" in capsys.readouterr().err
+
+
+TINY = """
+import sys
+from isoflop.sweeps import costs
+from isoflop.sweeps.plan import buying, ladder, verbs
+ladder.WIDTHS, buying.LOOKS = (2, 3, 4, 6), 1
+costs.seconds = lambda configs, plans, *more: [plan.C / 1e10 for plan in plans]
+sys.exit(verbs.main(sys.argv[1:]))
+"""
+
+
+def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "layer.md").read_text()
+    write_family("my_mixer", Path("my_lab"))
+    Path("my_lab/my_mixer.py").write_text(page.partition("`my_lab/my_mixer.py`\n\n```python\n")[2].partition("```")[0])
+    words = ["confirm", "family=mlp", "isoflop.extensions=[my_lab]", "data.size=2e5", "data.eval_size=4096"]
+    call = [*words, "--change", "family=my_mixer", "--budget", "9s", "--target-C", "1e9", "--out", "made"]
+    done = subprocess.run([sys.executable, "-c", TINY, *call], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3, 4), done.stderr
+    assert "family=my_mixer against baseline" in done.stdout
+    assert set(pd.read_csv("made/runs.csv")["family"]) == {"mlp", "my_mixer"}
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------
