@@ -97,7 +97,7 @@ def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterio
     from isoflop.analysis.runs.read import read_runs
 
     runs, undecided = Bought(ladder, out), [side for side in ladder.sides if side != BASE]
-    ladder, notes = search_rates(runs) if ladder.searches else (ladder, [])
+    ladder, notes = _search_rates(runs) if ladder.searches else (ladder, [])
     rule, counts = replace(rule, changes=len(undecided), looks=LOOKS), ladder.first
     known: dict[str, Confirmation] = {}
     for look in range(1, LOOKS + 1):
@@ -118,7 +118,7 @@ def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterio
     return replace(found, changes=tuple(changes))
 
 
-def search_rates(runs: Bought) -> tuple[Ladder, list[str]]:
+def _search_rates(runs: Bought) -> tuple[Ladder, list[str]]:
     """Return the ladder at each side's best rates at the smallest place, and what to say of them."""
     smallest, ladders = [1, *[0] * (RUNGS - 1)], {times: runs.ladder.at_rates(times) for times in RATES}
     tried = {s: {x: made.configs(s, smallest, 0)[0] for x, made in ladders.items()} for s in runs.ladder.sides}

@@ -153,7 +153,8 @@ def plan_ladder(sides: Mapping[str, Sequence[str]], budget: float, target: float
     slots = len(LaunchSettings.read(launcher).slots(grid.configs[0].trainer))
     named = any(word.partition("=")[0].lstrip("+") in RATE_KEYS for words in sides.values() for word in words)
     for at in reversed(range(len(places) - RUNGS + 1)):
-        ladder = Ladder(sides, *map(list, zip(*places[at : at + RUNGS], strict=True)), launcher, slots)
+        widths, D, C, prices = map(list, zip(*places[at : at + RUNGS], strict=True))
+        ladder = Ladder(sides, widths, D, C, prices, launcher, slots)
         share = min(1.0, (1 - SHARE) * budget * slots / ladder.whole, BELOW * target / ladder.C[-1])
         if share >= (FEWER if at else FEWEST):
             D, C, prices = ([share * x for x in of] for of in (ladder.D, ladder.C, ladder.prices))

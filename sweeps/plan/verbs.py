@@ -39,7 +39,7 @@ Words = Annotated[list[str], typer.Argument(help="A table of runs; or overrides 
 
 
 @dataclass(frozen=True)
-class TableForm:
+class _TableForm:
     """With a table."""
 
     columns: Annotated[str, ARGUMENTS["columns"]] = ""
@@ -56,7 +56,7 @@ class Training:
 
 
 @app.callback()
-def verbs() -> None:
+def _verbs() -> None:
     """Decide whether a change scales."""
 
 
@@ -65,7 +65,7 @@ def verbs() -> None:
 def confirm_command(
     words: Words,
     verdict: o.ConfirmOptions,
-    table: TableForm,
+    table: _TableForm,
     training: Training,
     out: Annotated[
         Path | None, "A table's figure, .svg, .png, .pdf, .json, .csv; else the runs' folder", "--out", "-o"
@@ -94,7 +94,7 @@ def confirm_command(
 
 
 def _by_table(
-    path: Path, table: TableForm, verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
+    path: Path, table: _TableForm, verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
 ) -> "Confirmations":
     """Return what a table says, and draw it if a file is named."""
     from isoflop.analysis.confirm.comparison import confirm
