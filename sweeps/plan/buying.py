@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from isoflop.analysis.confirm.comparison import Confirmation, Confirmations
     from isoflop.analysis.confirm.decide import Criterion
 
-TABLE = "runs.csv"
 # by how much another rate must lower the loss: a side that takes the luckiest would win by luck at every size
 CLEAR = 0.01
 # the column of the table that names a run's side
@@ -76,11 +75,9 @@ class Bought:
     def write(self) -> Path:
         """Write the table of all but the search for rates, with their side and their place."""
         own = [(run_id, side, config.width) for run_id, (side, config) in self.made.items() if config.seed]
-        table = [
-            row | {ARM: side, "rung": f"width={width}"} for run_id, side, width in own for row in self.rows(run_id)
-        ]
-        files.write_text(self.out / TABLE, collect.csv_text(table))
-        return self.out / TABLE
+        table = [row | {ARM: side, "rung": f"width={w}"} for run_id, side, w in own for row in self.rows(run_id)]
+        files.write_text(self.out / "runs.csv", collect.csv_text(table))
+        return self.out / "runs.csv"
 
 
 def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterion") -> "Confirmations":

@@ -146,14 +146,13 @@ def _by_training(
 
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
-    """Return the overrides of the baseline and of each change."""
+    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key."""
     from isoflop.sweeps.plan.ladder import BASE
 
     base = renamed(take(words))
     sides = {BASE: base}
     for change in changes:
         keys = {word.partition("=")[0] for word in _parts(change)}
-        # they replace those of the baseline that have the same key
         sides[change] = [*(word for word in base if word.partition("=")[0] not in keys), *_parts(change)]
     if len(sides) <= len(changes):
         raise UserError("--change names one change twice; name it once")

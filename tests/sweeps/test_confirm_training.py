@@ -232,6 +232,8 @@ def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict() -> None:
     page = (Path(__file__).parents[2] / "docs" / "layer.md").read_text()
     write_family("my_mixer", Path("my_lab"))
     Path("my_lab/my_mixer.py").write_text(page.partition("`my_lab/my_mixer.py`\n\n```python\n")[2].partition("```")[0])
+    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_lab/test_my_mixer.py"]
+    assert "3 passed" in subprocess.run(own, capture_output=True, text=True, check=False).stdout
     words = ["confirm", "family=mlp", "isoflop.extensions=[my_lab]", "data.size=2e5", "data.eval_size=4096"]
     call = [*words, "--change", "family=my_mixer", "--budget", "9s", "--target-C", "1e9", "--out", "made"]
     done = subprocess.run([sys.executable, "-c", TINY, *call], capture_output=True, text=True, check=False)
