@@ -179,10 +179,13 @@ def _rest_s(step_C: float, points: list[list[float]]) -> float:
 
 def unit_costs(done: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
     """Return what a step and a FLOP take [s], from steps, FLOPs and seconds, by least squares of relative errors."""
-    from scipy.optimize import nnls
-
     table = np.array([work for work in done if min(work) > 0], dtype=float).reshape(-1, 3)
     each = table[:, :2] / table[:, 2:]
-    scale = each.max(axis=0, initial=1e-300)
-    of_step, of_flop = nnls(each / scale, np.ones(len(each)))[0] / scale if len(each) else (0.0, 0.0)
-    return float(of_step), float(of_flop)
+    if not len(each):
+        return 0.0, 0.0
+    scale, ones = each.max(axis=0), np.ones(len(each))
+    # neither may be negative: of both together, or one alone, the best that is not
+    terms = np.array([[1, 1], [1, 0], [0, 1]])
+    fitted = [np.linalg.lstsq(each / scale * used, ones, rcond=None)[0] * used for used in terms]
+    best = min((unit for unit in fitted if unit.min() >= 0), key=lambda unit: np.square(each / scale @ unit - 1).sum())
+    return float(best[0] / scale[0]), float(best[1] / scale[1])
