@@ -240,18 +240,20 @@ def _judge_outcomes(
 
 def _of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
     """Return what an interval and the checks beside it say."""
-    verdict = rule.region.verdict(measured.low, measured.high, measured.seed_sd)
+    alone = verdict = rule.region.verdict(measured.low, measured.high, measured.seed_sd)
     held = [check.held for check in measured.checks]
     if False in held:
         verdict = VerdictKind.REFUTED
     elif None in held and verdict is VerdictKind.SUPPORTED:
         verdict = VerdictKind.INCONCLUSIVE
+    deciding = False if False in held else None
+    beside = "; ".join(c.text for c in measured.checks if c.held is deciding) if verdict is not alone else ""
     verdict = NEGATED.get(verdict, verdict) if rule.negated else verdict
     mark = {True: "", False: " (fails)", None: " (not decided)"}
     reason = "; ".join([measured.reason, *(f"{check.text}{mark[check.held]}" for check in measured.checks)])
     limit = rule.region.band(measured.seed_sd) or None
     interval = measured.value, measured.low, measured.high
-    return SubjectVerdict(rule, subject, verdict, reason, *interval, limit, measured.unit)
+    return SubjectVerdict(rule, subject, verdict, reason, *interval, limit, measured.unit, beside)
 
 
 def _interaction(one: Contrast, two: Contrast) -> Contrast:

@@ -75,6 +75,8 @@ class SubjectVerdict:
     """The tolerance or half-width of the band that the statistic was set against, seed noise included."""
     unit: str = ""
     """The unit of a statistic that is the mean of a column."""
+    beside: str = ""
+    """What decides it where the interval alone would say otherwise, such as a check that fails."""
 
     def to_json(self, id: str) -> dict[str, Any]:
         """Return the verdict as JSON holds it, with the id of the claim."""
@@ -118,6 +120,11 @@ class RuleVerdict:
     def unit(self) -> str:
         """The unit of a statistic that is the mean of a column."""
         return self.clearest.unit if self.clearest else ""
+
+    @property
+    def beside(self) -> str:
+        """What decides it where the interval alone would say otherwise."""
+        return self.clearest.beside if self.clearest else ""
 
     @property
     def subject(self) -> ClaimSubject | None:

@@ -57,8 +57,8 @@ def measured(verdict: Verdict, loss_unit: str = "") -> str:
     words: dict[str, Any] = {"of": of, "law": rule.law, "axis": rule.axis, "against": rule.against, "reach": reach}
     bounds, pair = interval(verdict), subject.pair
     if pair is None:
-        within = f" ({bounds})" if bounds else ""
-        return rule.measures.sentence(f"{amount(verdict)}{within}", value, **words) + f", for {subject}"
+        within, but = f" ({bounds})" if bounds else "", f", but {verdict.beside}" if verdict.beside else ""
+        return rule.measures.sentence(f"{amount(verdict)}{within}", value, **words) + f", for {subject}{but}"
     distance = f"{rule.measures.unit.distance(value)} {unit}".strip()
     return f"{rule.measures.sentence(distance, value, pair, **words)} ({pair}: {bounds})"
 
