@@ -51,7 +51,7 @@ def test_a_wheel_holds_every_file_that_is_used(built: dict[str, Path], tree: Pat
     kinds = (".py", ".yaml", ".html", ".md", ".csv", ".gz")
     ours = [p for room in FOLDERS for p in (tree / room).rglob("*") if p.suffix in kinds]
     expected = {f"isoflop/{path.relative_to(tree)}" for path in ours}
-    expected |= {f"isoflop/{path.name}" for path in (tree / "isoflop").glob("*.py")}
+    expected |= {f"isoflop/{path.name}" for path in (tree / "isoflop").iterdir() if path.suffix in kinds}
     assert names == expected
 
 

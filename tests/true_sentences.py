@@ -435,7 +435,11 @@ def wrong_verdict(text: str, truth: Truth) -> bool:
         return True
     _, alpha, beta, *_, noise = truth.laws[single[4]]
     if "worst prediction" in text:
-        return told > 600 * noise + 3 or (outcome == 1 and low > 1.01) or (outcome == -1 and high < 0.99 and ", but " not in text)
+        return (
+            told > 600 * noise + 3
+            or (outcome == 1 and low > 1.01)
+            or (outcome == -1 and high < 0.99 and ", but " not in text)
+        )
     exponent = beta if truth.kind == "axis" else alpha
     far = abs(told - exponent) > 5 * max(told - low, high - told) + 0.02 and truth.kind != "ladder"
     return far or outcome not in side(low, high, 0.3, True)

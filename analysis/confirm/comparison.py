@@ -23,7 +23,7 @@ CODES = {Verdict.SCALES: 0, Verdict.DOES_NOT: 3, Verdict.UNDECIDED: 4}
 # what a multiplier and its trend need: levels of C on both sides, and units
 LEVELS, UNITS = 2, 3
 # what each form of ln multiplier in ln C is
-FORMS = ("straight", "departing", "settling late", "settling early")
+FORMS = ("straight", "departing", "settling")
 SAID = {
     Verdict.SCALES: "the lower bound at the target is above 1",
     Verdict.DOES_NOT: "the upper bound at the target is below {worth:g}, what would be worth it",
@@ -88,8 +88,11 @@ class Confirmation:
 
     @property
     def forms(self) -> dict[str, bool]:
-        """Whether the data refute each form of ln multiplier in ln C."""
-        return dict(zip(FORMS, self.decision.refuted, strict=True)) if self.decision else {}
+        """Whether the data refute each form of ln multiplier in ln C; settling, at each of its rates."""
+        if self.decision is None:
+            return {}
+        straight, departing, *settling = self.decision.refuted
+        return dict(zip(FORMS, (straight, departing, all(settling)), strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""

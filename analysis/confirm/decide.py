@@ -23,8 +23,9 @@ from isoflop.analysis.confirm.multiplier import FALL, Form, Points, Uncertain, f
 from isoflop.analysis.intervals.estimate import Estimate, t_quantile
 from isoflop.errors import UserError
 
-# rates at which a form settles, over the span of the data: late, and early
-SETTLES = (2.0, 6.0)
+# rates at which a form settles, over the span of the data, from late to early: the rate is not known, and one between two
+# that are tried must be near enough to either that the data refute both or neither (docs/evidence/confirm.md)
+SETTLES = (2.0, 2.8, 4.0, 5.6, 8.0)
 # a form is refuted where a true one would look so in one of a hundred cases
 REFUTED = 0.01
 
@@ -149,10 +150,10 @@ def decide(points: Points, goal: float, rule: Criterion) -> Judgement:
     FitError where the losses do not fall with C.
     """
     line = fit_form(points)
-    late, early = (rate / points.span for rate in SETTLES)
+    settling = [rate / points.span for rate in SETTLES]
     # a higher irreducible loss takes from ln multiplier what grows as C^g, to first order
-    forms = (line, *(fit_form(points, bend) for bend in (float(line.params[FALL]), late, early)))
-    return Judgement(forms, tuple(_refuted(form, late if form.bend <= 0 else 0.0) for form in forms), goal, rule)
+    forms = (line, *(fit_form(points, bend) for bend in (float(line.params[FALL]), *settling)))
+    return Judgement(forms, tuple(_refuted(form, settling[0] if form.bend <= 0 else 0.0) for form in forms), goal, rule)
 
 
 def _refuted(form: Form, other: float) -> bool:

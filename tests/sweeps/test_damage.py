@@ -17,10 +17,9 @@ from isoflop import files, record
 from isoflop.cli import call
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.sweeps import cancel
 from isoflop.sweeps.collect import collect, refuse_place, rows
 from isoflop.sweeps.ledger import Entry, entries
-from isoflop.sweeps.watch import status
+from isoflop.sweeps.watch import cancel, status
 from isoflop.sweeps.watch.status import overview
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
