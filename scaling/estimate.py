@@ -11,10 +11,12 @@ import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import get_class
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from isoflop import record
 from isoflop.errors import UserError
@@ -72,14 +74,15 @@ def bytes_per_target(config: FrozenConfig) -> float | None:
 
 def _memory(run: Assembled, trainer: Trainer) -> int:
     """Return an upper bound on the bytes of training: parameters, gradients, moments, trunk, activations."""
-    ranks = trainer.devices
+    # on a CPU bf16 took what fp32 took: its kernels convert as they go
+    ranks, narrow = trainer.devices, run.recipe.precision == "bf16" and _on_gpu(trainer)
     examples = min(trainer.micro_batch or run.recipe.batch, -(-run.recipe.batch // ranks))
     moments = 1 if isinstance(run.recipe, Muon) else 2
-    copies = 2 + moments + (1 + moments if run.several else 0)
+    copies = 2 + moments + (1 + moments if run.several else 0) + (0.5 if narrow else 0)  # of autocast
     state = run.cost.n_total * FLOAT * copies
     if trainer.strategy == "fsdp":
         state //= ranks
-    return int(state + _activations(run.family, run.task) * examples + base(trainer))
+    return int(state + _activations(run.family, run.task, narrow) * examples + base(trainer))
 
 
 def available(trainer: Trainer) -> int:
@@ -97,20 +100,23 @@ def base(trainer: Trainer) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _activations(family: Family, task: Task) -> int:
-    """Return the bytes that one more example holds as the backward pass begins, on the meta device.
+def _activations(family: Family, task: Task, narrow: bool) -> int:
+    """Return the bytes that one more example holds as the backward pass begins; narrow: under autocast to bf16.
 
-    The tensors that autograd saves, and thrice the outputs: themselves, their gradient and that of the softmax.
+    The tensors that autograd saves, the outputs, and in float32 their gradient and that of the softmax.
     """
     length = task.seq_len
     if family.counted_at and task.kind in ("tokens", "sequences"):
         task = replace(task, seq_len=family.counted_at, targets=family.counted_at)
-    with torch.device("meta"):
+    # autocast does not know the meta device, and oneDNN's LSTM does not say what it keeps
+    device: Any = FakeTensorMode() if narrow else torch.device("meta")
+    with device, torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
         model = family.build(task)
         parameters = {id(p) for p in model.parameters()}
-        one, two = (_saved(model, example(task, n, "meta"), task, parameters) for n in (1, 2))
-    per_example = max(0, two - one)
-    return round(per_example * length / task.seq_len) if task.kind in ("tokens", "sequences") else per_example
+        examples = [example(task, n, "cpu" if narrow else "meta") for n in (1, 2)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            one, two = (_saved(model, x, task, parameters) for x in examples)
+    return round(max(0, two - one) * length / task.seq_len)
 
 
 def _saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) -> int:
@@ -129,7 +135,7 @@ def _saved(model: torch.nn.Module, x: Tensor, task: Task, parameters: set[int]) 
         loss = loss_per_target(task, outputs, y).sum()
     del loss
     saved_bytes = sum(int(t.untyped_storage().nbytes()) for t in storages.values())
-    return saved_bytes + 3 * int(outputs.untyped_storage().nbytes())
+    return saved_bytes + int((1 + 2 * FLOAT / outputs.element_size()) * outputs.untyped_storage().nbytes())
 
 
 def time_step(config: FrozenConfig) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What this machine has to run on, and the device that a run was made on: measured beside the result, not part of it.
 
-    measure(trainer, flops=6e12, targets=1e6, wall_s=12.0, precision="bf16")
+    measure(trainer, "bf16", step_C=6e9, step_s=0.01)
     peak("NVIDIA H100 80GB HBM3", "bf16")       # 989e12 FLOP/s
     gpus()                                      # ['GPU-5a1c…', 'GPU-77b0…'], without asking torch
 
@@ -49,6 +49,8 @@ CARDS = {
     "L4": Card(121e12, 0.3e12, 30.3e12),
     "V100": Card(125e12, 0.9e12, 15.7e12),
 }
+
+RUNS_PER_GPU = "ISOFLOP_RUNS_PER_GPU"  # the variable by which a sweep tells each of its runs how many share its GPU
 
 # numbers of mallopt(3), as glibc's malloc.h has them
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -166,8 +168,8 @@ def device_name(device: "torch.device") -> str:
         return platform.processor() or platform.machine()
 
 
-def measure(trainer: "pl.Trainer", flops: float, targets: float, wall_s: float, precision: str) -> dict[str, Any]:
-    """Return the columns of a record that say how the run went; flops and targets are those of all devices."""
+def measure(trainer: "pl.Trainer", precision: str, step_C: float, step_s: float | None) -> dict[str, Any]:
+    """Return the columns of a record that say where and how fast a run went; step_C: FLOPs of all devices."""
     import torch
 
     device = trainer.strategy.root_device
@@ -175,9 +177,8 @@ def measure(trainer: "pl.Trainer", flops: float, targets: float, wall_s: float, 
     top, unit = peak(name, precision), 1 if sys.platform == "darwin" else 1024
     of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {
-        "wall_s": wall_s,
-        "targets_per_s": targets / wall_s,
-        "mfu": flops / wall_s / (top * trainer.world_size) if top else None,
+        "step_s": step_s,
+        "mfu": step_C / step_s / (top * trainer.world_size) if top and step_s else None,
         "peak_memory": torch.cuda.max_memory_allocated(device) if on_gpu else of_process,
         "device": name,
         "torch": torch.__version__,

@@ -119,7 +119,7 @@ class _Sweep:
 
     def run(self) -> None:
         """Keep every slot busy until all have ended; whatever stops this stops the runs."""
-        lifeline = Lifeline()
+        lifeline = Lifeline(self.settings.n_per_gpu)
         with shown(self) as refresh:
             try:
                 while self.waiting or self.running or self.elsewhere:

@@ -27,7 +27,7 @@ from typing import Any
 from isoflop.errors import UserError
 from isoflop.extensions import blame
 from isoflop.folder import RunFolder
-from isoflop.scaling.hardware import cores
+from isoflop.scaling.hardware import RUNS_PER_GPU, cores
 from isoflop.scaling.process import signals
 from isoflop.scaling.process.signals import describe_exit
 
@@ -138,13 +138,14 @@ class Run:
 class Lifeline:
     """A pipe that breaks when this process dies, however it dies; runs that hold its other end then end too."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs_per_gpu: int = 1) -> None:
+        self.runs_per_gpu = runs_per_gpu
         self.end, self.hold = server().Pipe(duplex=False)
 
     def start(self, folder: Path, gpu: str | None) -> Run:
         """Start run_one(folder) in a fresh process, in a process group of its own, its output in the run's log."""
         for _ in range(STARTS):
-            process = server().Process(target=_run, args=(str(folder), gpu, self.end))
+            process = server().Process(target=_run, args=(str(folder), gpu, self.end, self.runs_per_gpu))
             try:
                 process.start()
             except (EOFError, ConnectionError):  # the server was killed; the next start restarts it
@@ -154,14 +155,14 @@ class Lifeline:
         raise RuntimeError("the server that runs are forked from dies as soon as it is started")
 
 
-def _run(folder: str, gpu: str | None, lifeline: Connection) -> None:
+def _run(folder: str, gpu: str | None, lifeline: Connection, runs_per_gpu: int) -> None:
     os.setpgid(0, 0)
     log = os.open(RunFolder(Path(folder)).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        os.environ |= {"CUDA_VISIBLE_DEVICES": gpu, RUNS_PER_GPU: str(runs_per_gpu)}
     from isoflop import record
     from isoflop.errors import BusyError
     from isoflop.exits import Stopped

@@ -53,6 +53,7 @@ COLUMNS = [
     "loss_unit",
     "wall_s",
     "compile_s",
+    "step_s",
     "targets_per_s",
     "mfu",
     "peak_memory",

@@ -5,6 +5,7 @@ examples = Windows(stream, n=10, seq_len=10, held_out={"": np.zeros((4, 11), np.
 examples.take(torch.tensor([3]))[1]            # (1, 10) tokens, 31 ... 40: those that follow 30 ... 39
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.scaling.data.corpus.store import Side
+from isoflop.scaling.hardware import RUNS_PER_GPU
 
 # of the memory that is free on a device, what the tokens may take: the model is there too
 MOST_OF_DEVICE = 0.5
@@ -57,7 +59,8 @@ class Windows:
         size = (self.n * self.seq_len + 1) * self.train.shards[0].itemsize
         if self.device.type != "cuda":
             return True  # a Mac's device has the memory of the host
-        return size < MOST_OF_DEVICE * torch.cuda.mem_get_info(self.device)[0]
+        shared_by = int(os.environ.get(RUNS_PER_GPU, "1"))
+        return size < MOST_OF_DEVICE * torch.cuda.mem_get_info(self.device)[0] / shared_by
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return windows by index: (batch, seq) tokens and the tokens that follow each."""

@@ -122,7 +122,8 @@ class Attempt:
         finally:
             progress.close()
             checkpoints.close()
-        rows = self.rows(run, marks, module, trainer, checkpoints.wall_s, result)
+        module.step_s = curve.step_s()
+        rows = self.rows(run, marks, module, checkpoints.wall_s, result)
         if module.profiles and trainer.is_global_zero:
             measured = [(mark.D, module.profiles.get(mark.steps, [])) for mark in marks]
             self.folder.write_probes([(D, *point) for D, profile in measured for point in profile])
@@ -205,26 +206,21 @@ class Attempt:
         )
 
     def rows(
-        self,
-        run: "Assembled",
-        marks: "list[Mark]",
-        module: "ScalingModule",
-        trainer: "pl.Trainer",
-        wall_s: float,
-        unreached: dict[str, Any],
+        self, run: "Assembled", marks: "list[Mark]", module: "ScalingModule", wall_s: float, unreached: dict[str, Any]
     ) -> list[record.Row]:
         """Return the rows of the marks; unreached: the result of a mark that was not reached."""
         from isoflop.scaling.hardware import measure
 
         rows = []
+        speed = measure(module.trainer, run.recipe.precision, run.step_C, module.step_s)
+        speed |= {"compile_s": module.compile_s if module.is_compiled else None, "graph": module.graphed}
         wall_s -= module.probe_s + module.compile_s
         for mark in marks:
             reached = module.results.get(mark.steps)
             result = unreached if reached is None else {"status": record.RunStatus.OK} | reached
             share_s = wall_s * mark.steps / module.made  # of all time the share that the steps have
-            speed = measure(trainer, mark.C, mark.D, share_s, run.recipe.precision)
-            speed |= {"compile_s": module.compile_s if module.is_compiled else None, "graph": module.graphed}
-            rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | result))
+            times = {"wall_s": share_s, "targets_per_s": mark.D / share_s}
+            rows.append(record.row(**self.size(run, mark) | module.examples.facts | speed | times | result))
         return rows
 
     def account(self, run: "Assembled", made: int, resumed: bool) -> None:

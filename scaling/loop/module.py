@@ -75,6 +75,7 @@ class ScalingModule(pl.LightningModule):
         self.compile_s = 0.0
         self.objective: Objective = partial(batch_loss, model, spec.task, spec.recipe.precision)
         self.last_loss: float | None = None  # mean training loss when it was last read
+        self.step_s: float | None = None  # median time of a step, after the fit
         self.register_buffer("since", torch.zeros(2))
         self.register_buffer("tail", torch.zeros(2))
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from isoflop import files
@@ -62,6 +63,7 @@ class _Bar:
 
 
 COLUMNS = ("step", "D", "C", "lr", "L_train")
+WARM_UP = 10  # steps that are not timed: kernels are chosen in them, and a graph is captured
 
 
 def _curve_steps(steps: int, ratio: float = 1.15) -> set[int]:
@@ -78,6 +80,8 @@ class CurveWriter(pl.Callback):
 
     def __init__(self, folder: RunFolder, flops_per_target: float, mirror: Mirror) -> None:
         self.folder, self.flops_per_target, self.mirror = folder, flops_per_target, mirror
+        self.before: tuple[int, int, float] | None = None  # steps made, marks measured and the clock at the last point
+        self.times: list[tuple[float, int]] = []  # mean time of a step between two points [s], and how many there were
 
     def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, ScalingModule)
@@ -94,11 +98,24 @@ class CurveWriter(pl.Callback):
         D = step * module.recipe.batch * module.task.targets
         point = {"D": D, "C": D * self.flops_per_target, "lr": module.recipe.rate(step - 1, module.goal, module.first)}
         point["L_train"] = module.read_loss()
+        self.note_time(module.made, len(module.results))
         if not trainer.is_global_zero:
             return
         with files.naming(self.folder.curve), self.folder.curve.open("a") as file:
             file.write(",".join(map(str, (step, *point.values()))) + "\n")
         self.mirror.send({"step": step} | point)
+
+    def note_time(self, made: int, measured: int) -> None:
+        """Note the time since the last point, if no mark was measured meanwhile; to read the loss ended the steps."""
+        now = time.perf_counter()
+        if self.before and self.before[0] >= WARM_UP and self.before[1] == measured:
+            steps = made - self.before[0]
+            self.times.append(((now - self.before[2]) / steps, steps))
+        self.before = made, measured, now
+
+    def step_s(self) -> float | None:
+        """Return the median time of a step [s]; None if none was timed."""
+        return float(np.median(np.concatenate([np.full(n, each) for each, n in self.times]))) if self.times else None
 
 
 def _cut(path: Path, position: int) -> None:

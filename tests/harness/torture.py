@@ -25,7 +25,7 @@ from typing import Any
 import prefork
 
 # what says how a run went and not what came out
-CIRCUMSTANCE = {"wall_s", "targets_per_s", "peak_memory", "mfu"}
+CIRCUMSTANCE = {"wall_s", "step_s", "targets_per_s", "peak_memory", "mfu"}
 CHECKOUT = str(Path(__file__).parents[2])
 # time after the end of a launcher at which nothing that it started may be alive, on a free and on any machine [s]
 OUTLIVES_S, LONGEST_S = 10.0, 120.0

@@ -2,18 +2,26 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from isoflop.errors import UserError
 from isoflop.scaling import estimate, limits
+from isoflop.scaling.assemble import assemble, build_family
 from isoflop.scaling.config.composed import register_resolvers
 from isoflop.scaling.config.sections import Trainer
-from isoflop.scaling.hardware import choose_kernels, peak, refuse_missing_gpu
+from isoflop.scaling.cost import example
+from isoflop.scaling.data.corpus.store import Side
+from isoflop.scaling.data.windows import Windows
+from isoflop.scaling.evaluate import arithmetic
+from isoflop.scaling.hardware import RUNS_PER_GPU, choose_kernels, peak, refuse_missing_gpu
 from isoflop.scaling.loop.ranks import placement
 from isoflop.scaling.run import _is_out_of_memory, _release_memory
+from isoflop.sweeps.plan.plan import composed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,3 +129,43 @@ def test_the_peak_of_memory_starts_anew_with_every_run(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: resets.append(True))
     choose_kernels("fp32", deterministic=False)
     assert resets == [True]
+
+
+# of each family, what an LSTM keeps in oneDNN, which torch does not say, left out
+@pytest.mark.parametrize("family", ["transformer", "moe", "hybrid", "s4d", "mingru", "lstm", "gru", "tanh_rnn", "cnn"])
+def test_activations_are_counted_in_the_precision_in_which_autocast_keeps_them(family: str) -> None:
+    built = build_family(family, data="digits" if family == "cnn" else "text")
+    model, task = built.model, built.task
+    known = {id(p) for p in model.parameters()}
+    wide, narrow = (estimate._activations(built.family, task, narrow) for narrow in (False, True))
+    with arithmetic(torch.device("cpu"), "bf16"), torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+        batches = [torch.zeros_like(example(task, n, "meta"), device="cpu") for n in (1, 2)]
+        one, two = (estimate._saved(model, x, task, known) for x in batches)
+    assert narrow == pytest.approx(two - one, rel=0.02)
+    assert narrow < wide
+
+
+def test_a_run_in_bf16_is_planned_with_narrow_activations_and_copies_of_weights_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def memory(precision: str, batch: int, **placed: Any) -> int:
+        given = ["family=transformer", "budget.D=1e6", f"recipe.batch={batch}", f"recipe.precision={precision}"]
+        trainer = Trainer(**placed)
+        return estimate._memory(assemble(composed(given).configs[0]), trainer) - estimate.base(trainer)
+
+    total = assemble(composed(["family=transformer", "budget.D=1e6"]).configs[0]).cost.n_total
+    monkeypatch.setattr(estimate.limits, "has_gpu", lambda: True)
+    each = {precision: memory(precision, 2) - memory(precision, 1) for precision in ("fp32", "bf16")}
+    assert each["bf16"] < 0.8 * each["fp32"]
+    states = {precision: memory(precision, 1) - each[precision] for precision in each}
+    assert states["bf16"] - states["fp32"] == pytest.approx(2 * total, rel=0.01)
+    assert memory("bf16", 2, accelerator="cpu") == memory("fp32", 2)  # where it took as much
+
+
+def test_a_corpus_takes_its_share_of_a_gpu_on_which_several_runs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = Windows(Side([np.zeros(401, np.uint8)]), 40, 10, {}, {})
+    windows.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    assert windows.fits()
+    monkeypatch.setenv(RUNS_PER_GPU, "2")
+    assert not windows.fits()

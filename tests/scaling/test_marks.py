@@ -20,9 +20,10 @@ from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import Assembled
 from isoflop.scaling.config.composed import register_resolvers, resolve, rung
 from isoflop.scaling.config.frozen import freeze, thaw
-from isoflop.scaling.loop import attempt, graph
+from isoflop.scaling.loop import attempt, graph, module, progress
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints
+from isoflop.scaling.loop.module import ScalingModule
 from isoflop.scaling.process.heartbeat import Heart
 from isoflop.scaling.run import run_one
 
@@ -306,3 +307,40 @@ def test_a_graph_that_cannot_be_is_said_once_and_each_step_taken_on_its_own(
     assert result(asked) == result(plain)
     assert (asked["graph"], plain["graph"]) == ("it needs a CUDA device", None)
     assert capsys.readouterr().err.count("trainer.graph=true: it needs a CUDA device") == 1
+
+
+def test_a_step_is_timed_without_the_first_ten_and_the_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock and the device are fakes: a step takes 10 ms, each of the first ten and an evaluation far longer."""
+    now, take_step, evaluate = [0.0], ScalingModule.take_step, module.evaluate
+
+    def slow_step(self: ScalingModule) -> None:
+        now[0] += 1.0 if self.made < 10 else 0.01
+        take_step(self)
+
+    def slow_evaluation(*given: Any) -> dict[str, float]:
+        now[0] += 50.0
+        return evaluate(*given)
+
+    monkeypatch.setattr(ScalingModule, "take_step", slow_step)
+    monkeypatch.setattr(module, "evaluate", slow_evaluation)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=lambda: now[0]))
+    monkeypatch.setattr("isoflop.scaling.hardware.device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    # 15 and 22 steps: the evaluation of the first lies within the second's
+    rows = run_one(frozen(tmp_path / "two", marks(960, 1408)))
+    for row in rows:
+        assert row["step_s"] == pytest.approx(0.01)
+        assert row["mfu"] == pytest.approx(row["C"] / row["D"] * 64 / 0.01 / 67e12)
+    (row,) = run_one(frozen(tmp_path / "few", "budget.D=640"))
+    assert (row["status"], row["step_s"], row["mfu"]) == ("ok", None, None)
+
+
+def test_the_time_of_a_step_is_the_median_over_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 100.0, 100.4, 169.4, 170.3])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    curve = progress.CurveWriter(RunFolder(tmp_path), 1.0, mirror=cast(Any, None))
+    # not the first ten, 4 of 0.1 s, not the 10 among which a mark was measured, 3 of 0.3 s
+    for made, measured in ((1, 0), (10, 0), (14, 0), (24, 1), (27, 1)):
+        curve.note_time(made, measured)
+    assert curve.step_s() == pytest.approx(0.1)

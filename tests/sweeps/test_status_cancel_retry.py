@@ -1,6 +1,7 @@
 """A sweep is seen, stopped and retried, survives what happens to its runs, and ends with the bits of one left alone."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -18,16 +19,18 @@ from conftest import TINY, Isoflop
 from isoflop import record
 from isoflop.cli import call
 from isoflop.errors import BusyError
+from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling import run
 from isoflop.scaling.config import provenance
 from isoflop.scaling.config.columns import failure
 from isoflop.scaling.config.frozen import freeze, thaw
 from isoflop.scaling.config.sections import Trainer
+from isoflop.scaling.hardware import RUNS_PER_GPU
 from isoflop.scaling.process import lock
 from isoflop.scaling.process.heartbeat import Heart, is_fresh
 from isoflop.scaling.recipe.budget import Budget
-from isoflop.sweeps import launcher
+from isoflop.sweeps import launcher, workers
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
 from isoflop.sweeps.watch.status import overview
@@ -392,6 +395,24 @@ def test_runs_are_shared_out_over_gpus_and_cores(monkeypatch: pytest.MonkeyPatch
     assert launcher.LaunchSettings().slots(replace(one, accelerator="cpu")) == [None] * 3
     monkeypatch.setattr(launcher, "gpus", list)
     assert launcher.LaunchSettings(n_per_gpu=2).slots(two) == [None]  # two processes of two threads each
+
+
+def test_a_run_is_told_of_its_gpu_and_how_many_share_it(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is trained: the run notes what it was told."""
+
+    def note(folder: Path) -> None:
+        (folder / "told").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.environ[RUNS_PER_GPU]}")
+        raise Stopped(0)
+
+    frozen(tmp_path, undisturbed, D=2560)
+    freeze(replace(thaw(tmp_path), trainer=Trainer()), tmp_path)
+    monkeypatch.setattr(launcher, "gpus", lambda: ["GPU-aaaa"])
+    monkeypatch.setattr(run, "run_one", note)
+    monkeypatch.setattr(workers, "server", lambda: multiprocessing.get_context("fork"))  # which takes the note along
+    launcher.launch([Entry(tmp_path)], launcher.LaunchSettings(n_per_gpu=3))
+    assert (tmp_path / "told").read_text() == "GPU-aaaa 3"
 
 
 def test_a_run_that_the_kernel_ended_for_want_of_memory_is_made_in_smaller_parts(
