@@ -59,6 +59,7 @@ class Decision:
     unit     the unit of the loss, as in "nats per target"; empty where it is unknown
     saving   with tokens to be served: the size and data that reach the same loss for the least compute in all, and the
              share that this saves
+    below    the smallest C of the runs, over C
     money    what C costs, by the price and the speed that were given
     """
 
@@ -73,6 +74,7 @@ class Decision:
     unit: str = ""
     saving: dict[str, float] | None = None
     money: float | None = None
+    below: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the decision as a document."""
@@ -105,16 +107,19 @@ class Decision:
         what = {"law": "by the law", "isoflop": "by the isoFLOP minima", "envelope": "by the envelope of the runs"}
         if self.beyond > BEYOND:
             return f"{what[self.by]}, on an extrapolation to {number(self.beyond)} times the largest C of the runs"
+        if self.below > BEYOND:
+            return f"{what[self.by]}, on an extrapolation to {number(self.below)} times below the smallest C of the runs"
         return f"{what[self.by]}, within the C of the runs"
 
 
-def decide(request: Request, approaches: dict[str, Any], C: float, largest: float) -> Decision:
+def decide(request: Request, approaches: dict[str, Any], C: float, run: tuple[float, float]) -> Decision:
     """Return the decision for a compute.
 
     approaches   the Approach of `envelope`, `isoflop` and `parametric`
     C            training compute [FLOPs]
-    largest      the largest C of the runs [FLOPs]
+    run          the smallest and the largest C of the runs [FLOPs]
     """
+    beyond, below = C / run[1], run[0] / C
     law_fit, level = request.law_fit, request.level
     sizes = {"isoflop": approaches["isoflop"].size_at(C), "envelope": approaches["envelope"].size_at(C)}
     law = law_fit if law_fit is not None and law_fit.splits else None
@@ -128,15 +133,15 @@ def decide(request: Request, approaches: dict[str, Any], C: float, largest: floa
     if not by:
         none = Estimate(None)
         reason = f"{approaches['isoflop'].reason}; by the law, {weak}"
-        return Decision(C, none, none, none, None, C / largest, "", reason)
+        return Decision(C, none, none, none, None, beyond, "", reason, below=below)
     counted = [known[name] for name in ({"law", "isoflop"} & set(known) or {by})]
     low, high = min(x.low or 0.0 for x in counted), max(x.high or 0.0 for x in counted)
     size = known[by].value or 0.0
     N, D = Estimate(size, low, high), Estimate(*(C / TRAIN / x for x in (size, high, low)))
     if law is None:
-        return Decision(C, N, D, Estimate(None), None, C / largest, by, weak, money=money)
+        return Decision(C, N, D, Estimate(None), None, beyond, by, weak, money=money, below=below)
     L = predict(law, {"C": C, "N": size}, level)[law.law.target]
-    return Decision(C, N, D, L, _detour(law, C), C / largest, by, unit=request.unit, money=money)
+    return Decision(C, N, D, L, _detour(law, C), beyond, by, unit=request.unit, money=money, below=below)
 
 
 def _detour(law: Fit, C: float) -> float:

@@ -36,6 +36,16 @@ def test_size_data_and_loss_are_those_of_the_law_that_made_the_runs(seed: int) -
     assert decision.detour == pytest.approx(worst, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1e-3, "1000 times below the smallest C of the runs"), (1.0, "within the C of the runs")],
+)
+def test_a_decision_says_on_which_side_of_the_runs_it_lies(factor: float, words: str) -> None:
+    rows = study(noise=2e-3)
+    (decision,) = frontier(rows, target=[factor * float(rows["C"].min())]).decisions
+    assert words in str(decision)
+
+
 def test_the_interval_covers_the_minima_beside_the_law() -> None:
     found = frontier(study(noise=2e-3), target=[1e21])
     minima = found.approaches["isoflop"].size_at(1e21)
