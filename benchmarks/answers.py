@@ -157,6 +157,7 @@ def pages(room: Path) -> dict[str, str]:
         "forecasts": {name: d["forecast"] for name, d in _documents(room).items() if d.get("forecast")},
         "repeated": repeated,
         "decided": len(decided),
+        "same": sum(first == second for first, second in decided),
         "reversed": sum(second == OPPOSITE[first] for first, second in decided),
         "page_of": {answer.claim.id: theme.name for theme in grouped for answer in theme.answers},
         "scores": scores,
@@ -276,7 +277,7 @@ def _scorecard(room: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str, s
     made = [name for name in SCORED if (room / name / "runs.csv").exists()]
     if not made:
         return [], []
-    cards = {name: scorecard(read_runs(room / name / "runs.csv")) for name in made}
+    cards = {name: scorecard(read_runs(room / name / "runs.csv")).assign(study=name) for name in made}
     rows = pd.concat(list(cards.values())).dropna(subset=["value"])
     order = list(dict.fromkeys(rows["criterion"]))
     rows = rows.sort_values(["criterion", "measure"], key=lambda c: c.map(order.index) if c.name == "criterion" else c)
