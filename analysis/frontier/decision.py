@@ -105,11 +105,12 @@ class Decision:
 
     def _rests(self) -> str:
         what = {"law": "by the law", "isoflop": "by the isoFLOP minima", "envelope": "by the envelope of the runs"}
+        where = "within the C of the runs"
         if self.beyond > BEYOND:
-            return f"{what[self.by]}, on an extrapolation to {number(self.beyond)} times the largest C of the runs"
+            where = f"on an extrapolation to {number(self.beyond)} times the largest C of the runs"
         if self.below > BEYOND:
-            return f"{what[self.by]}, on an extrapolation to {number(self.below)} times below the smallest C of the runs"
-        return f"{what[self.by]}, within the C of the runs"
+            where = f"on an extrapolation to {number(self.below)} times below the smallest C of the runs"
+        return f"{what[self.by]}, {where}"
 
 
 def decide(request: Request, approaches: dict[str, Any], C: float, run: tuple[float, float]) -> Decision:

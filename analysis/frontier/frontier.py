@@ -78,9 +78,9 @@ class Frontier:
     @cached_property
     def decisions(self) -> list[Decision]:
         """What to train: for each budget asked for, else for the largest that was run."""
-        smallest, largest = float(self.budgets["C"].min()), float(self.budgets["C"].max())
+        run = float(self.budgets["C"].min()), float(self.budgets["C"].max())
         saving = {row["C"]: row for row in records(self.served)}
-        made = [decide(self.request, self.approaches, C, (smallest, largest)) for C in self.request.budgets or [largest]]
+        made = [decide(self.request, self.approaches, C, run) for C in self.request.budgets or [run[1]]]
         return [replace(decision, saving=saving.get(decision.C)) for decision in made]
 
     def to_json(self) -> dict[str, Any]:
