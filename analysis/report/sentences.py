@@ -202,5 +202,6 @@ def _block(verdict: ClaimVerdict, width: int, studies: Sequence[ClaimStudy]) -> 
         size = max(len(str(s.subject)) for s in verdict.subjects)
         for s in verdict.subjects:
             numbers = f"{amount(s)} ({interval(s)})" if s.statistic is not None else ""
-            lines.append(f"{'':{INDENT}}{s.subject!s:<{size}}  {s.verdict.word:<14} {numbers}")
+            but = f", but {s.beside}" if s.beside else ""
+            lines.append(f"{'':{INDENT}}{s.subject!s:<{size}}  {s.verdict.word:<14} {numbers}{but}")
     return lines
