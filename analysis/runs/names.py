@@ -166,6 +166,8 @@ def amounts(column: pd.Series, factor: float = 1.0) -> pd.Series:
     def amount(cell: object) -> object:
         try:
             return float(cell) * factor  # type: ignore[arg-type]
+        except OverflowError:  # a whole number beyond every float
+            return float("inf")
         except (TypeError, ValueError):
             match = _AMOUNT.fullmatch(str(cell))
             unit = match and _factor(match["unit"])

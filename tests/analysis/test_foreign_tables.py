@@ -571,3 +571,10 @@ def test_of_twelve_foreign_tables_the_best_size_is_found_by_one_command(
     best = (alpha * A / beta / B) ** (1 / (alpha + beta)) * (1e21 / 6) ** (beta / (alpha + beta))
     assert found["N"]["low"] < best < found["N"]["high"]
     assert found["N"]["high"] / found["N"]["low"] < 10
+
+
+def test_a_whole_number_beyond_every_float_is_refused_with_its_line(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    table.write_text(f"N,D,L\n1e8,1e9,3.0\n{'9' * 400},1e9,2.9\n")
+    with pytest.raises(UserError, match="line 3: column N is inf"):
+        read_runs(table).usable.numbers("N")
