@@ -186,8 +186,9 @@ def _repeats(runs: Runs) -> Iterator[Finding]:
     rows = runs.frame
     if not {"N", "D"} <= set(rows.columns) or runs.searched:
         return
-    ln_loss = np.log(rows["L"]).groupby(cells_of(rows))
-    counts, spreads = ln_loss.count(), ln_loss.std()
+    # neighbouring points of one curve may share a cell: a run counts once in it
+    by_run = np.log(rows["L"]).groupby([cells_of(rows), runs.codes]).mean().groupby(level=0)
+    counts, spreads = by_run.count(), by_run.std()
     several = counts > 1
     if several.any():
         spare = counts[several] - 1

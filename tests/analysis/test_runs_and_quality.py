@@ -305,6 +305,18 @@ def test_a_table_that_lacks_a_loss_or_a_size_is_told_which(columns: list[str], s
         check(pd.DataFrame([[1.0] * len(columns)] * 2, columns=columns))
 
 
+def test_neighbouring_points_of_a_curve_are_no_repeats_and_seeds_are() -> None:
+    curves = grid(20).assign(D=np.tile(np.arange(1, 21) * 1e9, 6), step=np.tile(np.arange(1, 21) * 500, 6))
+    curves["L"] = loss(curves["N"].to_numpy(), curves["D"].to_numpy())  # the last points lie less than 10 % apart
+    curves = curves.drop(columns="C")
+    assert "repeats" not in {f.kind for f in check(curves).findings}
+    seeds = pd.concat([curves.assign(seed=0), curves.assign(seed=1, L=curves["L"] * 1.01)], ignore_index=True)
+    repeats = [f.sentence for f in check(seeds).findings if f.kind == "repeats"]
+    # two runs 1 % apart, whatever the points that they share a cell with
+    assert len(repeats) == 1
+    assert repeats[0].endswith(f"whose losses differ by {np.log(1.01) / np.sqrt(2):.2%} (sd)")
+
+
 def test_units_that_explain_the_compute_are_said_once() -> None:
     rows = grid().assign(C=lambda t: 6 * t["N"] * t["D"] / 1e18)
     kinds = [finding.kind for finding in check(rows).findings]
