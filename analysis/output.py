@@ -197,7 +197,7 @@ def notes(table: Any, by: str = "") -> list[str]:
     from isoflop.analysis.runs.runs import as_runs
 
     runs = as_runs(table)
-    said = (*runs.notes, runs.without_loss, *units(runs.frame), *mixed(runs, by))
+    said = (*runs.notes, *runs.left_out, *units(runs.frame), *mixed(runs, by))
     return [f"note: {note}" for note in said if note]
 
 

@@ -166,7 +166,7 @@ def frontier(
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
     mixed = [*mixtures(runs.frame), *mixed_texts(runs.frame).values()]
-    notes = [*runs.notes, *filter(None, [runs.without_loss]), *mixed, *units(runs.frame)]
+    notes = [*runs.notes, *runs.left_out, *mixed, *units(runs.frame)]
     notes = list(dict.fromkeys(notes))
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > _COUNTED:

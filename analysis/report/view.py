@@ -242,7 +242,7 @@ def _best(runs: Runs, tune: Sequence[str]) -> Runs:
 
 def _notes(runs: Runs, table: Runs) -> tuple[str, ...]:
     """Return the notes of the table and of each family, each once."""
-    asked = [*filter(None, [table.without_loss]), *unnamed(table.frame)]
+    asked = [*table.left_out, *unnamed(table.frame)]
     odd = [note for _, part in runs.frame.groupby("family") for note in (*units(part), *mixtures(part))]
     return tuple(dict.fromkeys(map(str, (*runs.notes, *asked, *odd))))
 

@@ -29,6 +29,13 @@ _CIRCUMSTANCE = re.compile(
     re.IGNORECASE,
 )
 
+# columns that number a run and say nothing of it
+_NUMBER = re.compile(
+    r"((wandb|run|exp|experiment|trial|job)[_. -]?)?(id|uid|uuid|hash|index)|unnamed: \d+", re.IGNORECASE
+)
+# why a row is left out that was exported twice
+COPIED = "repeats another row under another"
+
 
 @dataclass(frozen=True)
 class Label:
@@ -160,11 +167,14 @@ def usable(runs: pd.DataFrame, columns: Sequence[str] = ("L",)) -> pd.DataFrame:
     return split_usable(runs, columns)[0]
 
 
-def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """Return the usable rows, and how many others there are for each reason.
+def split_usable(
+    runs: pd.DataFrame, columns: Sequence[str] = (), where_is: Callable[[Any], str] = "row {}".format
+) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
+    """Return the usable rows, and how many others there are for each reason; `where_is` gives words for a row.
 
     A point is known by (run_id, mark, N, D), whatever else a copy of its row says; where rows have no run_id, or
-    neither mark nor D to tell the points of a run apart, only an exact copy is a repeat. KeyError without a column.
+    neither mark nor D to tell the points of a run apart, only an exact copy is a repeat. So is, in a foreign table, a
+    row of a known seed that is equal but for the number of its run. KeyError without a column.
     """
     excluded = []
     if "status" in runs:
@@ -187,14 +197,29 @@ def split_usable(runs: pd.DataFrame, columns: Sequence[str] = ()) -> tuple[pd.Da
     # when and where a row was made does not make it another run
     if repeats_row.any():
         repeats_row[repeats_row] = _repeats(runs.loc[repeats_row, [c for c in runs if not is_circumstance(c)]])
+    copied, why_copied = _copied(runs, ~(missing_value | repeats_point | repeats_row), where_is)
     reasons = (
         (missing_value, f"no value of {' or '.join(columns)}"),
         (repeats_point, "repeats a point of the same run"),
         (repeats_row, "repeats another row exactly"),
+        (copied, why_copied),
     )
     excluded += [(reason, int(rows.sum())) for rows, reason in reasons if rows.any()]
-    left_out = missing_value | repeats_point | repeats_row
+    left_out = missing_value | repeats_point | repeats_row | copied
     return runs[~left_out] if left_out.any() else runs.copy(deep=False), excluded
+
+
+def _copied(
+    runs: pd.DataFrame, among: NDArray[np.bool_], where_is: Callable[[Any], str]
+) -> tuple[NDArray[np.bool_], str]:
+    """Return whether each row copies one above it under another number of its run, (rows,), and words for that."""
+    numbers = [c for c in runs if _NUMBER.fullmatch(str(c))]
+    if not numbers or not {"N", "D", "L", "seed"} <= set(runs.columns) or "rung" in runs:
+        return np.zeros(len(runs), dtype=bool), ""
+    copied = among & runs[["L", "seed"]].notna().all(axis=1).to_numpy()  # runs of unknown seeds may tie
+    copied[copied] = _repeats(runs.loc[copied, [c for c in runs if c not in numbers and not is_circumstance(c)]])
+    first = where_is(runs.index[int(copied.argmax())]) if copied.any() else ""
+    return copied, f"{COPIED} {' and '.join(map(str, numbers))} (the first: {first})"
 
 
 def is_circumstance(column: object) -> bool:

@@ -20,15 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
-from isoflop.analysis.runs.cells import (
-    SeedNoise,
-    best_of_cells,
-    cell_columns,
-    searched_knobs,
-    seed_noise,
-)
+from isoflop.analysis.runs.cells import SeedNoise, best_of_cells, cell_columns, searched_knobs, seed_noise
 from isoflop.analysis.runs.levels import Layout, layout
 from isoflop.analysis.runs.rows import (
+    COPIED,
     Label,
     RunCodes,
     Shown,
@@ -72,12 +67,12 @@ class Runs(Shown):
         return self._counted[1]
 
     @property
-    def without_loss(self) -> str:
-        """A note that rows without a loss are left out; empty where every finished row has one, or none has."""
+    def left_out(self) -> list[str]:
+        """Notes that rows are left out: copies of others, and those without a loss where some have one."""
         blank = int(self.counted["L"].isna().sum()) if "L" in self else 0
-        if not 0 < blank < len(self.counted):
-            return ""
-        return f"{blank} of {len(self.counted)} finished rows left out: no value of L"
+        counts = [(reason, rows) for reason, rows in self.excluded if reason.startswith(COPIED)]
+        counts += [("no value of L", blank)] if 0 < blank < len(self.counted) else []
+        return [f"{rows} of {len(self)} rows left out: {reason}" for reason, rows in counts]
 
     @cached_property
     def unfinished(self) -> "Runs":
@@ -194,8 +189,8 @@ class Runs(Shown):
         rows = runs.counted
         if not len(rows):
             raise FitError(self.no_rows(runs.excluded))
-        if "L" in needed and (note := runs.without_loss):
-            rows = rows.with_frame(rows.frame[rows["L"].notna()], note)
+        if "L" in needed and (notes := runs.left_out):
+            rows = rows.with_frame(rows.frame[rows["L"].notna()], *notes)
         values = {c: positive(rows[c], self.where_is) for c in dict.fromkeys(needed)}
         values |= {c: positive(rows[c], self.where_is, blank=True) for c in blank if c in rows}
         return rows.with_columns(**values)
@@ -255,7 +250,7 @@ class Runs(Shown):
     @cached_property
     def _counted(self) -> tuple["Runs", list[tuple[str, int]]]:
         """The finished rows, each point once, and how many others there are for each reason."""
-        rows, excluded = split_usable(self.frame)
+        rows, excluded = split_usable(self.frame, where_is=self.where_is)
         return self.with_frame(rows) if excluded else self, excluded
 
     def _candidate(self, name: str) -> str:

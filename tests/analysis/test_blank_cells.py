@@ -31,7 +31,7 @@ def test_rows_without_a_loss_are_counted_and_left_out(
         assert f"{len(rows) - 2} of {len(rows)} rows usable" in said
         assert "L is empty and 1 more" in said
     else:
-        assert f"2 of {len(rows)} finished rows left out: no value of L" in said
+        assert f"2 of {len(rows)} rows left out: no value of L" in said
 
 
 def test_a_blank_loss_changes_nothing_about_the_other_rows() -> None:

@@ -122,6 +122,26 @@ def test_a_repeat_that_differs_in_its_time_alone_is_one_run() -> None:
     assert len(split_usable(pd.concat([rows, again.assign(L=again["L"] * 1.001)]))[0]) == 72
 
 
+def test_a_row_exported_twice_is_one_run_and_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = grid().assign(seed=0, State="finished", ID=[f"a{i}" for i in range(36)])
+    copies = rows.iloc[[4, 7, 9]].assign(ID=["b", "c", "d"])
+    crashed = rows.iloc[:6].assign(L=np.nan, State="crashed", ID=list("efghij"), seed=1)
+    pd.concat([rows, copies, crashed]).to_csv(tmp_path / "twice.csv", index=False)
+    said = f"repeats another row under another ID (the first: {tmp_path / 'twice.csv'}, line 38)"
+    assert main(["check", str(tmp_path / "twice.csv")]) == 0
+    assert f"duplicates: 3 rows left out: {said}" in capsys.readouterr().out
+    for verb in (["fit", "--run", "ID", "--interval", "none"], ["predict", "--at", "C=1e21"], ["frontier"]):
+        assert main([verb[0], str(tmp_path / "twice.csv"), *verb[1:]]) == 0
+        out = capsys.readouterr().out
+        assert f"3 of 45 rows left out: {said}" in out
+        assert "6 of 45 rows left out: no value of L" in out
+    # another seed, loss or knob makes another run; of unknown seeds a tie may be one
+    for other in ({"seed": 1}, {"L": copies["L"] + 1e-4}, {"lr": 0.1}):
+        assert len(split_usable(pd.concat([rows.assign(lr=0.2), copies.assign(lr=0.2).assign(**other)]))[0]) == 39
+    assert len(split_usable(pd.concat([rows, copies]).assign(seed=np.nan))[0]) == 39
+    assert len(split_usable(pd.concat([rows, copies]).drop(columns="seed"))[0]) == 39
+
+
 def test_a_searched_knob_is_said_and_tune_takes_its_best() -> None:
     rows = searched()
     takes_best = ["lr takes up to 7 values at one N and D: --tune lr takes the best of each"]
