@@ -165,7 +165,7 @@ def frontier(
 
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
-    mixed = [*mixtures(runs.frame), *mixed_texts(runs.frame).values()]
+    mixed = [*mixtures(runs.frame), *mixed_texts(runs.usable.frame).values()]
     notes = [*runs.notes, *runs.left_out, *mixed, *units(runs.frame)]
     notes = list(dict.fromkeys(notes))
     per = float((table["C"] / table["N"] / table["D"]).median())
