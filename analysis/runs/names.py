@@ -10,7 +10,7 @@ neither is taken. What was taken for what is reported in a note of every result,
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from isoflop import record, schema
+from isoflop.analysis.runs.rows import as_floats
 from isoflop.wording import MOST_SHOWN, cut, printable
 from isoflop.yaml_file import read_yaml
 
@@ -125,6 +126,8 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
             readings[ours] = match
     if "L" not in table and (loss := _loss(free)):
         readings["L"] = loss
+    elif "L" not in table and (loss := _loss(free, _mostly_numbers)):
+        readings["L"] = Reading(loss.column)  # as it is, so that reading names the cell that is no number
     if not {*readings, *table.columns} & set(_CORE):
         return table, []
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
@@ -257,13 +260,16 @@ def _factor(unit: str) -> float | None:
     return known.get(word) or known.get(word.removesuffix("s"))
 
 
-def _loss(table: pd.DataFrame) -> Reading | None:
+def _mostly_numbers(column: pd.Series) -> bool:
+    return bool(as_floats(column).notna().sum() > 0.5 * column.notna().sum())
+
+
+def _loss(table: pd.DataFrame, able: Callable[[pd.Series], bool] = is_numeric_dtype) -> Reading | None:
     """Return the column that is the loss: of those on held-out data the one whose name has the fewest words, else of
-    the others; None where there is none, or several are as good."""
+    the others, of those `able` to be one; None where there is none, or several are as good."""
     ranked = []
     for column in map(str, table.columns):
-        # ours have a meaning of their own, as L_bpb does; a loss is a number
-        if column in record.COLUMNS or not is_numeric_dtype(table[column]):
+        if column in record.COLUMNS:  # ours have a meaning of their own, as L_bpb does
             continue
         kind, name = "", column.strip()
         if logs := _LOG10.fullmatch(name):
@@ -275,7 +281,7 @@ def _loss(table: pd.DataFrame) -> Reading | None:
         if words & {*NAMES.perplexity} and not is_loss:
             kind, is_loss = "ln" if kind == "" else "both", True
         is_loss |= kind == "log10" and name == "L"
-        if not is_loss or kind == "both" or words & {*NAMES.about}:
+        if not is_loss or kind == "both" or words & {*NAMES.about} or not able(table[column]):
             continue
         rank = next(i for i, on in enumerate(NAMES.measured_on) if not on or words & {*on})
         rank = len(NAMES.measured_on) - 1 if words & {*NAMES.measured_on[-1]} and rank else rank

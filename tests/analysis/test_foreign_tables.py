@@ -263,6 +263,25 @@ def test_text_in_a_column_of_a_usual_name_is_an_error_that_names_the_line(tmp_pa
         read_runs(tmp_path / "theirs.csv")
 
 
+@pytest.mark.parametrize("loss", ["val loss", "ppl"])
+@pytest.mark.parametrize("options", [[], ["--columns", "L={loss}"]])
+@pytest.mark.parametrize("verb", ["fit", "check"])
+def test_one_word_in_a_loss_of_a_usual_name_is_the_error_of_one_that_is_named(
+    loss: str, options: list[str], verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text(f"params (M),tokens (B),{loss}\n20,0.5,4.5\n20,1.2,n.a. (oom)\n50,3,3.9\n50,8,3.6\n")
+    assert main([verb, str(path), *(option.format(loss=loss) for option in options)]) == 2
+    assert "line 3: column L is 'n.a. (oom)', not a number" in capsys.readouterr().err
+
+
+def test_words_about_a_loss_are_no_loss(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text("params,tokens,loss,score\n1e6,1e8,mse,3.1\n2e6,1e8,nll,3.0\n3e6,1e8,4,2\n")
+    assert "L" not in read_runs(tmp_path / "theirs.csv")
+    (tmp_path / "theirs.csv").write_text("params,tokens,loss,train_loss\n1e6,1e8,3.2,3.1\n2e6,1e8,3.1,3\n3e6,1e8,?,2\n")
+    assert "L=train_loss" in read_runs(tmp_path / "theirs.csv").notes[0]
+
+
 @pytest.mark.skipif(not Path(FOLDER or "missing").is_dir(), reason="ISOFLOP_REFERENCE_DATA names no folder")
 @pytest.mark.parametrize(
     ("path", "columns"),
