@@ -18,7 +18,7 @@ from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
 from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, units
 from isoflop.analysis.runs.recognise import unnamed
-from isoflop.analysis.runs.rows import is_circumstance, listed_columns
+from isoflop.analysis.runs.rows import is_circumstance
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 
@@ -85,7 +85,7 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
         needed += [] if set(columns) - {"L"} else ["one of N, D and C"]
         raise FitError(
             f"{runs.called} needs {' and '.join(needed)}; it has "
-            f"{listed_columns(runs.frame.columns)}: name them, as in --columns N=params,D=tokens,L=loss"
+            f"{runs.listed}: name them, as in --columns N=params,D=tokens,L=loss"
             f"{_wide(runs.frame) if 'L' not in columns else ''}"
         )
     if not runs.frame.index.is_unique:  # findings name rows by their labels

@@ -42,10 +42,11 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     read = read_table(path)
     table, notes = _under_our_names(read, dict(columns or {}), path)
     if run is not None and run not in table:
-        raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {listed_columns(table.columns)}")
+        raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {listed_columns(read.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
         table[name] = _numbers(table[name], path, strict=name in _CORE)
-    return Runs(table, str(path), tuple(notes), has_lines(path) and table.index.equals(read.index), run)
+    formed = tuple(table.columns.difference(read.columns))
+    return Runs(table, str(path), tuple(notes), has_lines(path) and table.index.equals(read.index), run, formed=formed)
 
 
 def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -48,6 +48,7 @@ class Runs(Shown):
     notes: tuple[str, ...] = ()  # what was assumed of the table, in sentences
     lines: bool = False  # whether the index of the frame is the line of the file
     run: str | None = None  # the column whose equal values are one run; None for run_id, else what is recognised
+    formed: tuple[str, ...] = ()  # columns that were made from those of the file
     label: Label = field(default_factory=Label)  # of the group of which these are the rows; empty for a whole table
     grouping: tuple[str, ...] = _FAMILY  # the columns whose values name the groups of the table
 
@@ -83,7 +84,7 @@ class Runs(Shown):
     def recognised(self) -> RunCodes:
         """The run of each row, by a column that names it or else by what the rows look like."""
         if self.run is not None and self.run not in self:
-            raise FitError(f"{self.called} has no column {self.run!r} to tell runs apart; it has {self._listed}")
+            raise FitError(f"{self.called} has no column {self.run!r} to tell runs apart; it has {self.listed}")
         name = self.run or "run_id"
         if name not in self:
             from isoflop.analysis.runs.recognise import recognise_runs
@@ -184,7 +185,7 @@ class Runs(Shown):
             hint = hint if len(there) == 1 and {"N", "D"} & set(missing) else ""
             raise FitError(
                 f"{what} needs the {names}; {self.called} has no {' and no '.join(missing)}: "
-                f"name it, as in --columns {missing[0]}={self._candidate(missing[0])} (there are {self._listed}){hint}"
+                f"name it, as in --columns {missing[0]}={self._candidate(missing[0])} (there are {self.listed}){hint}"
             )
         rows = runs.counted
         if not len(rows):
@@ -217,7 +218,7 @@ class Runs(Shown):
         """Return the rows of each group of equal values in these columns, by the label of the group."""
         for name in columns:
             if name not in self:
-                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self._listed}")
+                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self.listed}")
         if not columns:
             return {Label(): self}
         labels = [(Label(tuple(columns), values), places) for values, places in groups_of(self.frame, columns)]
@@ -227,7 +228,7 @@ class Runs(Shown):
         """Return the runs whose groups are named by these columns; FitError where there is no such column."""
         for name in by:
             if name not in self:
-                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self._listed}")
+                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self.listed}")
         return replace(self, grouping=tuple(by)) if by else self
 
     def tuned(self, knobs: Sequence[str], by: Sequence[str] = ()) -> "Runs":
@@ -259,8 +260,9 @@ class Runs(Shown):
         return next(iter(candidates(self.frame, name)), "its_name") if name in ("N", "D") else "its_name"
 
     @property
-    def _listed(self) -> str:
-        return listed_columns(self.frame.columns)
+    def listed(self) -> str:
+        """The columns of the file in words, for an error."""
+        return listed_columns([c for c in self.frame if c not in self.formed])
 
     @staticmethod
     def _known_usable(runs: "Runs") -> "Runs":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -273,6 +274,15 @@ def test_one_word_in_a_loss_of_a_usual_name_is_the_error_of_one_that_is_named(
     path.write_text(f"params (M),tokens (B),{loss}\n20,0.5,4.5\n20,1.2,n.a. (oom)\n50,3,3.9\n50,8,3.6\n")
     assert main([verb, str(path), *(option.format(loss=loss) for option in options)]) == 2
     assert "line 3: column L is 'n.a. (oom)', not a number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["check"], ["fit"], ["fit", "--by", "kind"], ["fit", "--run", "kind"]])
+def test_an_error_lists_the_columns_of_the_file_alone(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs.csv").write_text("params (M),tokens (B),quality\n20,0.5,4.5\n20,1.2,4\n50,3,3.9\n")
+    assert main([options[0], str(tmp_path / "theirs.csv"), *options[1:]]) == 2
+    assert re.search(r"(it has|there are) params \(M\), tokens \(B\), quality\b(?!,)", capsys.readouterr().err)
 
 
 def test_words_about_a_loss_are_no_loss(tmp_path: Path) -> None:
