@@ -202,7 +202,9 @@ def locked(one: str, other: str, x: Array, y: Array) -> str:
     if np.ptp(log_y + log_x) <= np.log1p(SAME_LEVEL):
         return f"{one} {other} is the same in every row: add a second budget"
     if np.ptp(log_y - log_x) <= np.log1p(SAME_LEVEL):
-        return f"{other} is {float(np.exp((log_y - log_x).mean())):.2g} {one} in every row: add runs at a second ratio"
+        alone = ", or fit a law of compute alone by --law 'power_offset(C)'" if {one, other} == {"N", "D"} else ""
+        ratio = float(np.exp((log_y - log_x).mean()))
+        return f"{other} is {ratio:.2g} {one} in every row: add runs at a second ratio{alone}"
     return f"{other} follows {one}^{slope:.2g} in every row: add runs that vary {other} at the same {one}"
 
 

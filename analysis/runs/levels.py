@@ -26,7 +26,7 @@ _CHANCE = 0.05
 KINDS = {
     "isoflop": "several sizes at each of several budgets of compute: the best size and its exponent",
     "grid": "sizes crossed with amounts of data: a law of both",
-    "ladder": "one ratio of D to N at growing size: a law of compute, not one of N and D",
+    "ladder": "one ratio of D to N at growing size: a law of compute (--law 'power_offset(C)'), not one of N and D",
     "axis": "one column varies: a law of that column",
     "marks": "several amounts of data along each of few runs: a law of D well, one of N as far as runs go",
     "scattered": "no two runs share a size, an amount of data or a budget: a law of both where they span enough",

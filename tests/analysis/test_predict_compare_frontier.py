@@ -312,3 +312,16 @@ def test_a_ladder_tells_no_best_split() -> None:
     one_size = runs.assign(N=1e8, L=1.7 + 400 * 1e8**-0.34 + 410 * runs["D"] ** -0.28)
     with pytest.raises(FitError, match="identify no best split: N has a single value"):
         predict(fit(one_size, "chinchilla", interval="none"), {"C": 1e20})
+
+
+def test_a_ladder_is_told_the_law_that_it_can_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    N, option = np.repeat(np.geomspace(1e6, 1e9, 6), 2), "--law 'power_offset(C)'"
+    L = (1.7 + 400 * N**-0.34 + 410 * (20 * N) ** -0.28) * np.exp(np.tile([-1e-3, 1e-3], 6))
+    path = tmp_path / "ladder.csv"
+    pd.DataFrame({"N": N, "D": 20 * N, "seed": np.tile([0, 1], 6), "L": L}).to_csv(path, index=False)
+    assert main(["check", str(path)]) == 0
+    assert option in capsys.readouterr().out
+    assert main(["fit", str(path), "--interval", "none"]) == 0
+    assert option in capsys.readouterr().out
+    assert main(["predict", str(path), "--at", "C=1e21"]) == 2
+    assert option in capsys.readouterr().err
