@@ -82,6 +82,7 @@ class Comparison:
         shown = self.table.assign(
             late=self.table["late"].map("{:.4%}".format),
             rmsle=self.table["rmsle"].map("{:.4%}".format),
+            bias=self.table["bias"].round(12) + 0.0,  # a rounding error, of either sign, is 0
             worst=self.table["worst"].map("{:.2%}".format),
             coverage=self.table["coverage"].map(lambda x: "-" if pd.isna(x) else f"{x:.0%}"),
             reach=self.table["reach"].map("{:.3g}x".format),
@@ -91,7 +92,11 @@ class Comparison:
         )
         names = {cut: f"{self.axis}<={cut:.3g}" for cut in sorted(self.by_cut["cut"].unique())}
         cuts = self.by_cut.pivot(index="law", columns="cut", values="rmsle").reindex(self.table["law"])
-        each = cuts.map("{:.3%}".format).rename(columns=names).rename_axis(index=None, columns=None)
+        each = (
+            cuts.map(lambda x: "-" if pd.isna(x) else f"{x:.3%}")
+            .rename(columns=names)
+            .rename_axis(index=None, columns=None)
+        )
         lines = [shown.to_string(index=False), title, "by cut, fitted to", each.to_string()]
         noise = "no replicated cell gives the noise of seeds"
         lines.append(noise if self.seed_sd is None else f"{self.repeats} differ by {self.seed_sd:.2%}")

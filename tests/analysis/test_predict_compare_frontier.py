@@ -1,6 +1,7 @@
 """`predict`, `compare`, `frontier`: what they answer, and that they refuse where they should."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +326,13 @@ def test_a_ladder_is_told_the_law_that_it_can_have(tmp_path: Path, capsys: pytes
     assert option in capsys.readouterr().out
     assert main(["predict", str(path), "--at", "C=1e21"]) == 2
     assert option in capsys.readouterr().err
+
+
+def test_a_cut_that_a_law_was_not_fitted_to_is_a_dash_and_a_rounding_error_no_bias() -> None:
+    found = compare(study(), ["power", "chinchilla"], axis="C", interval="none")
+    # as of a table whose first cut leaves a law too few rows
+    found = replace(found, by_cut=found.by_cut.drop(index=0), table=found.table.assign(bias=-1.1e-16))
+    shown = str(found)
+    assert "nan%" not in shown
+    assert "e-16" not in shown
+    assert "-0.000" not in shown
