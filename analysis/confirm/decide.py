@@ -23,9 +23,9 @@ from isoflop.analysis.confirm.multiplier import FALL, Form, Points, Uncertain, f
 from isoflop.analysis.intervals.estimate import Estimate, t_quantile
 from isoflop.errors import UserError
 
-# rates at which a form settles, over the span of the data, from late to early: the true rate is not known, and must be
-# so near to one of them that the data do not tell the two apart (docs/evidence/confirm.md)
-SETTLES = (2.0, 2.8, 4.0, 5.6, 8.0)
+# rates at which a form settles, over the span of the data, from late to early: the true rate is a nuisance, whose
+# confidence set is what the data do not refute of a grid fine enough for precise marks (docs/evidence/confirm.md)
+SETTLES = np.geomspace(1.5, 12.0, 25)
 # a form is refuted where a true one would look so in one of a hundred cases
 REFUTED = 0.01
 

@@ -91,6 +91,7 @@ def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:
     if base == change:
         raise UserError(f"--base and --change are both {cell(base)}, the same runs; name two groups")
     old, new, notes = _in_one_unit(old, new, (base, change))
+    notes += _searched_alone(old, new, by, (base, change))
     (old, searched), (new, also) = (_tuned(side, by, name) for side, name in ((old, base), (new, change)))
     notes += [*searched, *also]
     needed = ["C", "L"]
@@ -116,6 +117,21 @@ def _group(runs: Runs, by: Sequence[str], name: str, option: str) -> Runs:
         listed = ", ".join(cell(label).strip("'") for label in groups)
         raise UserError(f"{option} {name} is not a value of {', '.join(by)}; choose one of {listed}")
     return groups[name]
+
+
+def _searched_alone(old: Runs, new: Runs, by: Sequence[str], names: tuple[str, str]) -> list[str]:
+    """Return a warning of each knob that one side had more values of to choose from: the luckiest is an advantage."""
+    tried = [searched_knobs(side.usable.frame) for side in (old, new)]
+    found = []
+    for knob in sorted({*tried[0], *tried[1]} - {*by}):
+        counts = [side.get(knob, 1) for side in tried]
+        if counts[0] != counts[1]:
+            more, fewer = sorted(zip(counts, names, strict=True), reverse=True)
+            found.append(
+                f"{knob} was not searched alike: {more[0]} values for {more[1]}, {fewer[0]} for {fewer[1]}, so that "
+                f"luck favours {more[1]}; give both as many"
+            )
+    return found
 
 
 def _tuned(side: Runs, by: Sequence[str], name: str) -> tuple[Runs, list[str]]:

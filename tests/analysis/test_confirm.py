@@ -213,6 +213,14 @@ def test_of_a_searched_rate_each_side_s_best_counts_and_an_edge_is_said() -> Non
     assert np.sort(two.points.y) == pytest.approx(np.sort(alone.points.y))
     assert two.pairs == alone.pairs
     assert any("new: of lr, searched, the best" in note and "edge" not in note for note in two.notes)
+    assert not any("searched alike" in note for note in two.notes)
+    one_side = sides(
+        as_runs(pd.concat([table[table["recipe"] == "new"], best[~new].assign(lr=0.02)])), ["recipe"], "old", "new"
+    ).notes
+    assert (
+        "lr was not searched alike: 3 values for new, 1 for old, so that luck favours new; give both as many"
+        in one_side
+    )
     narrow = table[~((table["recipe"] == "new") & (table["lr"] == 0.01))].assign(lr=lambda t: t["lr"])
     narrow = pd.concat([narrow, best[new].assign(lr=0.08, L=best["L"] * 2)])  # the best is the least that new tried
     notes = sides(as_runs(narrow), ["recipe"], "old", "new").notes
