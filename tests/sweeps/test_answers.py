@@ -2,15 +2,16 @@
 
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import answers
 import pytest
 import yaml
+from answers_picture import bar_of
 from studies import demo_study
 
 from isoflop.analysis.claims.claim import load_claims
@@ -22,10 +23,6 @@ from isoflop.errors import UserError
 from isoflop.sweeps import study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-import answers  # noqa: E402
-from answers_picture import bar_of  # noqa: E402
-
 ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
