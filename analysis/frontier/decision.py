@@ -24,6 +24,8 @@ from isoflop.wording import count, number, percent, short
 DETOUR = 1.3
 # a compute beyond the runs by less than this factor is among them
 BEYOND = 1.05
+# the end of an interval of N over its beginning from which it helps nobody to choose
+WIDEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -128,12 +130,16 @@ def decide(request: Request, approaches: dict[str, Any], C: float, run: tuple[fl
         curve = law.curve("N_opt", C, level).iloc[0]
         sizes["law"] = Estimate(*(float(curve[side]) for side in ("value", "low", "high")))
     money = None if request.price is None else C * request.price
-    known = {name: size for name, size in sizes.items() if size.low is not None and size.high is not None}
-    by = next((name for name in ("law", "isoflop", "envelope") if name in known), "")
-    weak = approaches["parametric"].reason or "the law is not identified"
+    bounded = {name: size for name, size in sizes.items() if size.low is not None and size.high is not None}
+    known = {name: size for name, size in bounded.items() if (size.high or 0.0) < WIDEST * (size.low or 0.0)}
+    # the envelope is biased: it stands in for what is missing, not for what is wide
+    order = ("law", "isoflop") if {"law", "isoflop"} & set(bounded) else ("envelope",)
+    by = next((name for name in order if name in known), "")
+    wide = f"the best size is not known to a factor of {WIDEST:g}"
+    weak = approaches["parametric"].reason or (wide if "law" in bounded else "the law is not identified")
     if not by:
         none = Estimate(None)
-        reason = f"{approaches['isoflop'].reason}; by the law, {weak}"
+        reason = f"{approaches['isoflop'].reason or f'by the minima, {wide}'}; by the law, {weak}"
         return Decision(C, none, none, none, None, beyond, "", reason, below=below)
     counted = [known[name] for name in ({"law", "isoflop"} & set(known) or {by})]
     low, high = min(x.low or 0.0 for x in counted), max(x.high or 0.0 for x in counted)

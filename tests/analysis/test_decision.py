@@ -65,6 +65,17 @@ def test_minima_at_a_compute_are_as_wide_as_their_line_is_uncertain_there() -> N
     assert widths[2] == pytest.approx((found.a.high - found.a.low) * np.log(10**81.5), rel=0.01)
 
 
+@pytest.mark.parametrize(("noise", "seed"), [(0.02, 2), (0.04, 5), (0.06, 0)])
+def test_minima_that_tell_nothing_neither_widen_a_decision_nor_make_one(noise: float, seed: int) -> None:
+    (decision,) = frontier(study(noise=noise, seed=seed), target=[1e23]).decisions
+    if decision.N.value is None:
+        assert "not known to a factor of 10000" in str(decision)
+        assert noise == 0.06
+    else:
+        assert decision.by == "law"
+        assert decision.N.high < 100 * decision.N.low
+
+
 def test_without_a_law_the_minima_decide_and_no_loss_is_promised() -> None:
     runs = study(noise=1e-3)
     found = frontier(runs.assign(L=runs["L"] * np.exp(0.3 * np.log(runs["N"] * 17 / runs["D"]) ** 2)), target=[1e20])
