@@ -33,6 +33,7 @@ ARGUMENTS = {
     "places": "Points, all combinations of the values: C=1e21,1e22, or N=1e9,D=2e10,4e10; may be repeated",
     "band": "Coverage of the bands for a new run",
     "laws": "Laws, comma-separated, columns in brackets: 'power,bnsl(D),best'; default those that suit the columns",
+    "rivals": "Laws whose predictions stand beside those of the law, and are scored with it: kaplan,best",
     "axis": "Column along which the larger runs are held out",
     "holdout": 'Rows to hold out instead, a condition as in --where: "C>=1e20"',
     "reach": "Rank the laws by the cuts that leave at most this factor of the axis to the largest run",

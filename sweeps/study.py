@@ -52,6 +52,10 @@ class Study:
     """By claim, what a reader of its answer should know, such as why it differs from the literature."""
     forecast: str = ""
     """The law by which its larger runs (`hydra.sweeper.larger`) are forecast from the others; empty without such."""
+    weights: Annotated[str, OneOf(lambda: ("none", "seed", "auto"))] = "none"
+    """How the forecast weighs rows, as `isoflop fit --weights`."""
+    rivals: tuple[str, ...] = ()
+    """Laws whose forecasts stand beside it, as kaplan or best, the average of laws."""
     oracles: tuple[Annotated[str, OneOf(_oracles)], ...] = ()
     """Learners that are solved and not trained (scaling/oracles), whose runs belong to it."""
     name: str = field(default="", metadata=NOT_A_KEY)

@@ -166,7 +166,7 @@ def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pa
     points = files.records(_designed(later)[["family", "N", "D"]].drop_duplicates())
     # the table lies beside the forecast, wherever the two are
     fitted = Runs(well_tuned(usable(rows[rows["run_id"].isin(first)])), TABLE)
-    made = forecast(fitted, points, study.forecast, by=["family"])
+    made = forecast(fitted, points, study.forecast, by=["family"], rivals=study.rivals, weights=study.weights)
     made.save(path)
     print(f"{made}\n\n  what larger runs will give   {path}")
 

@@ -61,10 +61,33 @@ class ForecastScore:
         figures["coverage"] = float(banded["inside"].mean()) if len(banded) else None
         figures["interval_score"] = float(banded["interval_score"].mean()) if len(banded) else None
         figures["crps"] = float(self.rows["crps"].mean())
-        for line in LINES:
+        for line in self.lines:
             error = self.rows[f"error_{line}"]
             figures |= {f"rmsle_{line}": _rms(error), f"crps_{line}": float(error.abs().mean())}
-        return figures
+        cells = self.cells
+        ratio = (cells["error"].abs() / cells["floor"]).median()
+        figures["cell_error"] = float(cells["error"].abs().median())
+        return figures | {"cell_error_by_floor": float(ratio) if np.isfinite(ratio) else None}
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands beside the law: `line`, `last`, and the rivals by their names."""
+        return [name.removeprefix("error_") for name in self.rows if name.startswith("error_")]
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """A row for each group and point: `runs`, the `error` of their mean, the `floor` of its absolute value.
+
+        The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with one sd of ln of the target for all
+        cells; NaN without replicates.
+        """
+        names = list(self.rows.columns[: self.rows.columns.get_loc("at") + 1])
+        groups = self.rows.groupby(names, sort=False, dropna=False)
+        table = groups["error"].agg(runs="size", error="mean").reset_index()
+        spare = len(self.rows) - len(table)
+        squares = float(((self.rows["error"] - groups["error"].transform("mean")) ** 2).sum())
+        sd = np.sqrt(squares / spare) if spare else np.nan
+        return table.assign(floor=ndtri(0.75) * sd / np.sqrt(table["runs"]))
 
     @property
     def headline(self) -> str:
@@ -78,15 +101,19 @@ class ForecastScore:
     def to_json(self) -> dict[str, Any]:
         """Return the document of `isoflop judge --forecast --json`, without the state of git."""
         about = {"target": self.target, "level": self.level, "summary": self.summary, "rows": records(self.rows)}
+        about |= {"cells": records(self.cells)}
         return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
 
     def __str__(self) -> str:
         shown = self.rows[[c for c in self.rows if c not in ("interval_score", "crps")]]
-        percents = dict.fromkeys(("error", *(f"error_{line}" for line in LINES)), "{:+.2%}".format)
+        percents = dict.fromkeys(("error", *(f"error_{line}" for line in self.lines)), "{:+.2%}".format)
         lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
         s = self.summary
         lines.append(f"law: {self.headline}")
-        lines += [f"{name}: RMSLE {s[f'rmsle_{k}']:.3%}; CRPS {s[f'crps_{k}']:.3g}" for k, name in LINES.items()]
+        lines += [f"{LINES.get(k, k)}: RMSLE {s[f'rmsle_{k}']:.3%}; CRPS {s[f'crps_{k}']:.3g}" for k in self.lines]
+        if (times := s["cell_error_by_floor"]) is not None:
+            error = f"means of {len(self.cells)} cells: median |error| {s['cell_error']:.2%}"
+            lines.append(f"{error}, {times:.2g} times what the noise of seeds leaves")
         lines += [f"left out: {self.seen} rows to which the forecast was fitted"] if self.seen else []
         lines += [f"no run yet at {listed(list(self.open))}"] if self.open else []
         return "\n".join(lines)
@@ -174,8 +201,10 @@ def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -
     banded = np.isfinite(low) & np.isfinite(high)
     inside = pd.Series((low <= observed) & (observed <= high), rows.index, dtype=object).where(banded, None)
     table = table.assign(inside=inside, error=value - observed)
-    for line, moved in zip(LINES, (line_moved, 0.0), strict=True):
-        table[f"error_{line}"] = np.log(point["naive"][line]) + moved - observed
+    moves = {"line": line_moved, "last": 0.0}  # a rival is as steep as the law, all but
+    for line, guess in point["naive"].items():
+        if line != "slopes":
+            table[f"error_{line}"] = np.log(np.nan if guess is None else guess) + moves.get(line, law_moved) - observed
     return table.assign(
         interval_score=_interval_score(observed, low, high, level), crps=_crps(observed, value, low, high, level)
     )

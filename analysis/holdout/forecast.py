@@ -39,6 +39,8 @@ from isoflop.wording import number, version
 FORMAT = "isoflop forecast 1"
 # step of ln x in the slopes; a run counts as one of a point within ten times as much
 STEP = 0.01
+# options of the fits that rivals share; the others name parameters of one law
+ALIKE = ("loss", "delta", "run", "weights")
 HEX = 16  # digits of the hash of a row: two of 10^9 rows are alike with a chance of 3 in 100
 
 
@@ -55,7 +57,7 @@ class Forecast:
     code      version and commit of isoflop
     rows      source and count of the fitted rows, one hash of all, `points` and `runs` the hashes of each
     points    an entry for each group and point: `place`, the entry of `isoflop predict --json`, `slopes` of ln of the
-              target by each column of `place`, and what the naive lines predict
+              target by each column of `place`, and in `naive` what the naive lines and the rivals predict
     """
 
     law: str
@@ -118,6 +120,7 @@ class Forecast:
     "runs",
     "law",
     "by",
+    "rivals",
     at="points, {'C': 1e21}, or of one group {'family': 'mlp', 'N': 1e9}",
     level="coverage of the bands",
 )
@@ -128,6 +131,7 @@ def forecast(
     *,
     by: Sequence[str] = (),
     level: float = 0.9,
+    rivals: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Forecast:
@@ -144,20 +148,31 @@ def forecast(
     for place in places:
         check_place(place, level)
     table = as_runs(runs)
-    fit_all: Any = average_groups if names_average(law) else fit_groups
-    fits: Sequence[Fit | Average] = fit_all(table, law, by=by, **options)
+    fits = _fits(table, law, by, options)
+    alike = {name: options[name] for name in ALIKE if name in options}
+    others = {name: {str(fit.by): fit for fit in _fits(table, name, by, alike)} for name in rivals}
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
     for group in groups:
         if not any(group.items() <= fit.by.items() for fit in fits):
             raise FitError(f"a point of the forecast is of {', '.join(map(str, group.values()))}, which has no runs")
-    entries = [_entry(fit, place, level) for fit in fits for group, place in points if group.items() <= fit.by.items()]
+    entries = [
+        _entry(fit, place, level, {name: fits[str(fit.by)] for name, fits in others.items()})
+        for fit in fits
+        for group, place in points
+        if group.items() <= fit.by.items()
+    ]
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}
     made, of = datetime.now(UTC).isoformat(timespec="seconds"), fits[0].law
     about = of.name, of.formula, of.columns, of.arguments, of.target
     rows = {"source": table.source} | _fitted_rows(fits, str(options.get("run") or "run_id"))
     return Forecast(*about, level, tuple(by), settings, made, code, rows, tuple(entries))
+
+
+def _fits(table: RunsLike, law: str | Law, by: Sequence[str], options: dict[str, Any]) -> Sequence[Fit | Average]:
+    """Return the fit of each group, or the average of its laws."""
+    return (average_groups if names_average(law) else fit_groups)(table, law, by=by, **options)  # type: ignore[operator]
 
 
 def _fitted_rows(fits: Sequence[Fit | Average], run: str) -> dict[str, Any]:
@@ -231,8 +246,10 @@ def _commit() -> str | None:
     return commit if top == str(root) else None
 
 
-def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict[str, Any]:
-    """Return what is written of one group at one point."""
+def _entry(
+    fit: Fit | Average, place: Mapping[str, float], level: float, rivals: Mapping[str, Fit | Average]
+) -> dict[str, Any]:
+    """Return what is written of one group at one point, with what other laws say there."""
     nothing: dict[str, Any] = {"at": {}, "reach": {}, fit.law.target: None}
     if fit.objective is None:
         naive: dict[str, Any] = {"line": None, "last": None, "slopes": {}}
@@ -240,7 +257,13 @@ def _entry(fit: Fit | Average, place: Mapping[str, float], level: float) -> dict
     prediction = predict(fit, place, level)
     at = prediction["at"]
     slopes = {name: _slope(fit.predict, fit.law, at, name) for name in place}
-    return {"place": dict(place), **to_json(fit, prediction), "slopes": slopes, "naive": _naive(fit, at, place)}
+    naive = _naive(fit, at, place) | {name: _value(other, at) for name, other in rivals.items()}
+    return {"place": dict(place), **to_json(fit, prediction), "slopes": slopes, "naive": naive}
+
+
+def _value(fit: Fit | Average, at: Mapping[str, float]) -> float | None:
+    """Return what another law says of a point; None where it has no fit."""
+    return None if fit.objective is None else float(fit.predict(pd.DataFrame([at]))[0])
 
 
 def _slope(predicted: Callable[[pd.DataFrame], Array], law: Law, at: Mapping[str, float], name: str) -> float:

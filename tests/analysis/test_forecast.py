@@ -72,6 +72,36 @@ def test_it_is_scored_beside_naive_lines_by_the_runs_made_since(dated: Forecast,
     assert "straight line" in str(score)
 
 
+def test_rivals_stand_in_the_file_and_are_scored_with_the_law(small: pd.DataFrame, runs: pd.DataFrame) -> None:
+    dated = forecast(small, [LARGEST], by=["family"], loss="l2", rivals=["kaplan", "best"], pin={"E": 1.5})
+    lstm = small[small["family"] == "lstm"]
+    kaplan = iso.predict(fit(lstm, "kaplan", loss="l2"), LARGEST)["L"].value
+    assert dated.points[0]["naive"]["kaplan"] == pytest.approx(kaplan, rel=1e-9)
+    score = score_forecast(dated, runs)
+    first = score.rows.iloc[0]
+    assert first["error_kaplan"] == pytest.approx(np.log(kaplan / first["observed"]), abs=1e-9)
+    assert {"rmsle_kaplan", "rmsle_best"} <= set(score.summary)
+    assert "best: RMSLE" in str(score)
+
+
+def test_a_cell_is_the_mean_of_its_seeds_beside_what_they_leave(dated: Forecast, runs: pd.DataFrame) -> None:
+    at = runs[np.isclose(runs["N"], LARGEST["N"]) & np.isclose(runs["D"], LARGEST["D"])]
+    predicted = {p["by"]["family"]: p["L"]["value"] for p in dated.points if "N" in p["place"]}
+    lstm = at[at["family"] == "lstm"].assign(L=predicted["lstm"] * np.exp([0.01, 0.02, 0.03]))
+    mlp = at[at["family"] == "mlp"].assign(L=predicted["mlp"] * np.exp([-0.02, 0.0, 0.02]))
+    score = score_forecast(dated, pd.concat([lstm, mlp]))
+    cells = score.cells[score.cells["at"].str.startswith("N=")]
+    assert cells["error"].tolist() == pytest.approx([-0.02, 0.0], abs=1e-6)
+    # over both cells, which stand in the table by size and by compute: sqrt((2e-4 + 8e-4) / 4), of three runs
+    floor = stats.norm.ppf(0.75) * np.sqrt(1e-3 / 4) / np.sqrt(3)
+    assert cells["floor"].tolist() == pytest.approx([floor] * 2, rel=1e-4)
+    assert "times what the noise of seeds leaves" in str(score)
+    alone = score_forecast(dated, lstm.iloc[:1])
+    assert alone.cells["floor"].isna().all()
+    assert alone.summary["cell_error_by_floor"] is None
+    assert "cells" not in str(alone)
+
+
 def test_the_rows_that_were_fitted_are_no_outcome(small: pd.DataFrame) -> None:
     place = {"N": float(small["N"].iloc[-1]), "D": float(small["D"].iloc[-1])}
     dated = forecast(small, [place], by=["family"], loss="l2")
