@@ -142,10 +142,8 @@ def forecast(
     """
     if not at:
         raise FitError("a forecast needs a point: --at C=1e21, or --at N=1e9,D=2e10")
-    groups = [{name: value for name, value in point.items() if name in by} for point in at]
-    places = [{name: float(value) for name, value in point.items() if name not in by} for point in at]
-    points = list(zip(groups, places, strict=True))
-    for place in places:
+    points = [({k: v for k, v in p.items() if k in by}, {k: float(v) for k, v in p.items() if k not in by}) for p in at]
+    for _, place in points:
         check_place(place, level)
     table = as_runs(runs)
     fits = _fits(table, law, by, options)
@@ -153,15 +151,11 @@ def forecast(
     others = {name: {str(fit.by): fit for fit in _fits(table, name, by, alike)} for name in rivals}
     if all(fit.objective is None for fit in fits):
         raise FitError(f"no group could be fitted: {fits[0].reason}")
-    for group in groups:
+    for group, _ in points:
         if not any(group.items() <= fit.by.items() for fit in fits):
             raise FitError(f"a point of the forecast is of {', '.join(map(str, group.values()))}, which has no runs")
-    entries = [
-        _entry(fit, place, level, {name: fits[str(fit.by)] for name, fits in others.items()})
-        for fit in fits
-        for group, place in points
-        if group.items() <= fit.by.items()
-    ]
+    beside = [(fit, {name: others[name][str(fit.by)] for name in rivals}) for fit in fits]
+    entries = [_entry(fit, p, level, more) for fit, more in beside for g, p in points if g.items() <= fit.by.items()]
     settings = {k: v for k, v in options.items() if v} | ({"columns": dict(columns)} if columns else {})
     code = {"isoflop": version(), "git": _commit()}
     made, of = datetime.now(UTC).isoformat(timespec="seconds"), fits[0].law
