@@ -103,6 +103,12 @@ def isoflop(program: Path) -> Isoflop:
     return call
 
 
+@pytest.fixture(scope="session")
+def python(program: Path) -> Path:
+    """Python with the libraries and isoflop imported already: a program that takes -c CODE, -m MODULE or a file."""
+    return program.with_name("python")
+
+
 @pytest.fixture
 def rate() -> Rate:
     """Keep a measured rate: its name, value and number of studies go to the file that ISOFLOP_NIGHTLY names."""

@@ -3,12 +3,12 @@
     with serve(folder) as command:                          # folder/isoflop, a program like any other
         subprocess.run([command, "train", "family=mlp"])    # a process of its own, in 0.1 s instead of 5
 
-A call has its own arguments, environment, working directory, standard streams, signals and exit code, and imports
-isoflop itself anew. Only what depends on how the interpreter starts (its import path, the time of an import) wants a
-real process: `[sys.executable, "-m", "isoflop.cli"]`.
+A call has its own arguments, environment, working directory, standard streams, signals and exit code. Only what depends
+on how the interpreter starts (its import path, what is imported, when) wants a real process:
+`[sys.executable, "-m", "isoflop.cli"]`. Beside it lies `python`, which takes -c CODE, -m MODULE or a file.
 
-The program is a client: it hands its streams over, passes signals on and ends as the fork ends; where it is killed,
-the server kills the fork. The forkserver that a sweep starts for its runs is a fork too.
+The program is a client (client.py): it hands its streams over, passes signals on and ends as the fork ends; where it is
+killed, the server kills the fork. The forkserver that a sweep starts for its runs is a fork too.
 """
 
 import atexit
@@ -19,6 +19,7 @@ import importlib
 import itertools
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import signal
@@ -31,9 +32,9 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import util
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 LIBRARIES = (
     "hydra._internal.utils",
     "hydra.core.plugins",
@@ -47,47 +48,33 @@ LIBRARIES = (
     "typer",
     "wandb",
 )
+# the verbs that start a forkserver; another would only start it more slowly
+RUNNING = frozenset({"train", "plan", "study", "demo", "retry", "confirm"})
+# what acts as it is imported
+ACT = ("isoflop.__main__", "isoflop.cli", "isoflop.scaling.process.preload")
 
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[Path]:
     """Start a server that ends with this process; gives the program that asks it, which waits until it is ready."""
-    address, program = folder / "socket", folder / "isoflop"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -ISW ignore {__file__} call {address} "$@"\n')
-    program.chmod(0o755)
-    command = [sys.executable, __file__, "serve", str(address)]
+    address = folder / "socket"
+    for name in PROGRAMS:
+        program = folder / name
+        program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('client.py').read_text()}")
+        program.chmod(0o755)
+    command = [sys.executable, __file__, str(address)]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:
         while not address.exists():
             if server.poll() is not None:
                 raise RuntimeError(f"the server of the command line ended with {server.returncode}")
             time.sleep(0.01)
-        yield program
+        yield folder / "isoflop"
     finally:
         server.kill()
         server.wait()
         assert server.stdin is not None
         server.stdin.close()
-
-
-def call(address: str, arguments: Sequence[str]) -> None:
-    """Ask the server for a fork with our streams; end as it ends."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        socket.send_fds(server, [b"!"], [0, 1, 2])
-        server.sendall(json.dumps(request).encode() + b"\n")
-        answers = server.makefile()
-        fork = int(answers.readline())
-        for number in PASSED_ON:
-            signal.signal(number, lambda number, _: os.kill(fork, number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        code = int(answers.readline())
-    if code < 0:  # a signal ended it
-        signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    os._exit(code)
 
 
 class Server:
@@ -119,10 +106,13 @@ class Server:
         """Fork a process for a new connection."""
         connection, _ = self.door.accept()
         _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-        request = json.loads(connection.makefile().readline())
+        asked = connection.makefile("rb")
+        request = os.fsdecode(asked.read(int.from_bytes(asked.read(8), "big")))
+        name, folder, given, *words = request.split("\0")
+        arguments, environment = words[: int(given)], dict(word.split("=", 1) for word in words[int(given) :])
         process = os.fork()
         if process == 0:
-            become(lambda: isoflop(request["arguments"]), request["environment"], request["folder"], streams)
+            become(lambda: PROGRAMS[name](arguments), environment, folder, streams)
         for stream in streams:
             os.close(stream)
         self.forks[process] = connection
@@ -190,9 +180,13 @@ class Fork:
 
 
 def load() -> None:
-    """Import the libraries, for forks of this process."""
+    """Import the libraries and every module of isoflop that does nothing but define, for forks of this process."""
     for name in LIBRARIES:
         importlib.import_module(name)
+    package = importlib.import_module("isoflop")
+    for module in pkgutil.walk_packages(package.__path__, "isoflop."):
+        if module.name not in ACT:
+            importlib.import_module(module.name)
     gc.freeze()
 
 
@@ -225,8 +219,24 @@ def isoflop(arguments: Sequence[str]) -> None:
     """What `python -m isoflop.cli` does, in the process that a fork has become."""
     sys.path[0] = os.getcwd()
     sys.argv = ["isoflop", *arguments]
-    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
+    if RUNNING.intersection(arguments):
+        util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
     runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
+
+
+def python(arguments: Sequence[str]) -> None:
+    """What `python -c CODE`, `python -m MODULE` and `python FILE` do, in the process that a fork has become."""
+    util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
+    kind, *rest = arguments
+    sys.argv = arguments if kind not in ("-c", "-m") else [kind, *rest[1:]]
+    sys.path[0] = os.getcwd() if kind in ("-c", "-m") else str(Path(kind).resolve().parent)
+    if kind == "-m":
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        sys.modules["__main__"] = main = ModuleType("__main__")
+        exec(compile(rest[0], "<string>", "exec"), vars(main))
+    else:
+        runpy.run_path(kind, run_name="__main__")
 
 
 def as_after_exec(keep: Sequence[int] = ()) -> None:
@@ -286,12 +296,12 @@ def wait_to_be_a_forkserver(launcher: socket.socket) -> None:
     exec(request["code"], {})
 
 
+PROGRAMS = {"isoflop": isoflop, "python": python}
+
+
 def main() -> None:
-    """Serve or call."""
-    what, address, *arguments = sys.argv[1:]
-    if what == "call":
-        call(address, arguments)
-    server = Server(address)  # who asks already waits at the door
+    """Serve."""
+    server = Server(sys.argv[1])  # who asks already waits at the door
     load()
     server.run()
 
