@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,8 +43,7 @@ HOW_TO = [page for page in (ROOT / "docs").glob("*.md") if page.stem not in ("an
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-@pytest.mark.usefixtures("program")
-def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
+def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, python: Path) -> None:
     env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1", "ISOFLOP_DATA": str(tmp_path / ".data")}
     for table in (ROOT / "docs").glob("*.csv"):
         shutil.copy(table, tmp_path)
@@ -56,7 +54,7 @@ def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
             (tmp_path / file).write_text(text)
             continue
         if kind == "python":
-            subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=env, check=True, capture_output=True)
+            subprocess.run([python, "-c", text], cwd=tmp_path, env=env, check=True, capture_output=True)
             ran += 1
         for command, shown in steps(text) if kind == "console" else ():
             expect(command, shown, tmp_path, env)
@@ -107,8 +105,8 @@ def test_what_the_index_gives_to_read_is_at_most_8000_words() -> None:
     assert sum(len((ROOT / "docs" / page).read_text().split()) for page in pages) <= 8_000
 
 
-def test_the_reference_is_printed_from_the_code() -> None:
-    program = [sys.executable, str(ROOT / "docs/reference/make.py"), "--check"]
+def test_the_reference_is_printed_from_the_code(python: Path) -> None:
+    program = [python, ROOT / "docs/reference/make.py", "--check"]
     done = subprocess.run(program, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,7 +3,6 @@
 import ast
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = {"env", "ranks", "gradients", "graph", "marks", "resume", "throughput", "memory", "packing", "plans"}
 
 
-def accept(*words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), *words]
+def accept(python: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [python, ROOT / "benchmarks/gpu.py", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
-def test_all_sections_save_their_rows_and_pass_on_a_cpu(tmp_path: Path) -> None:
-    made = accept("--device", "cpu", "--quick", "--out", str(tmp_path))
+def test_all_sections_save_their_rows_and_pass_on_a_cpu(python: Path, tmp_path: Path) -> None:
+    made = accept(python, "--device", "cpu", "--quick", "--out", str(tmp_path))
     assert made.returncode == 0, made.stdout + made.stderr
     rows = json.loads((tmp_path / "gpu.json").read_text())
     assert {row["section"] for row in rows} == SECTIONS
@@ -48,8 +47,8 @@ assert list(acceptance.left(["a", "b"], reserve=60)) == []
 """
 
 
-def test_a_bar_that_is_missed_is_counted_and_what_was_left_out_is_said(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", COUNTED, str(ROOT / "benchmarks"), str(tmp_path)]
+def test_a_bar_that_is_missed_is_counted_and_what_was_left_out_is_said(python: Path, tmp_path: Path) -> None:
+    command = [python, "-c", COUNTED, str(ROOT / "benchmarks"), str(tmp_path)]
     made = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[0] == "| speed | slow | 1.0 | 2 | **missed** |"
@@ -58,8 +57,8 @@ def test_a_bar_that_is_missed_is_counted_and_what_was_left_out_is_said(tmp_path:
     assert values == [("slow", "1.0", False), ("a and later", "no time left", False)]
 
 
-def test_an_unknown_section_is_refused() -> None:
-    made = accept("--device", "cpu", "--only", "speed")
+def test_an_unknown_section_is_refused(python: Path) -> None:
+    made = accept(python, "--device", "cpu", "--only", "speed")
     assert made.returncode == 2
     assert "unknown section" in made.stderr
 

@@ -1,7 +1,6 @@
 """isoflop new family writes a family that trains, keeps its promises and passes the tests that it comes with."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,13 @@ from isoflop.errors import UserError
 from isoflop.scaling.skeleton import write_family
 
 
-def test_what_it_writes_passes_its_own_tests_and_trains(isoflop: Isoflop, tmp_path: Path) -> None:
+def test_what_it_writes_passes_its_own_tests_and_trains(isoflop: Isoflop, python: Path, tmp_path: Path) -> None:
     said = isoflop("new", "family", "my_mixer", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     files = ["my_lab/my_mixer.py", "my_lab/conf/family/my_mixer.yaml", "my_lab/test_my_mixer.py"]
     assert [(tmp_path / name).exists() for name in files] == [True] * 3
     assert "$" not in "".join((tmp_path / name).read_text() for name in files)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", files[2]]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", files[2]]
     tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert tested.returncode == 0, tested.stdout
     assert "3 passed" in tested.stdout

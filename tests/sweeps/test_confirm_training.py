@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -228,15 +227,15 @@ sys.exit(verbs.main(sys.argv[1:]))
 """
 
 
-def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict() -> None:
+def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict(python: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "layer.md").read_text()
     write_family("my_mixer", Path("my_lab"))
     Path("my_lab/my_mixer.py").write_text(page.partition("`my_lab/my_mixer.py`\n\n```python\n")[2].partition("```")[0])
-    own = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_lab/test_my_mixer.py"]
+    own = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_lab/test_my_mixer.py"]
     assert "3 passed" in subprocess.run(own, capture_output=True, text=True, check=False).stdout
     words = ["confirm", "family=mlp", "isoflop.extensions=[my_lab]", "data.size=2e5", "data.eval_size=4096"]
     call = [*words, "--change", "family=my_mixer", "--budget", "9s", "--target-C", "1e9", "--out", "made"]
-    done = subprocess.run([sys.executable, "-c", TINY, *call], capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", TINY, *call], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3, 4), done.stderr
     assert "family=my_mixer against baseline" in done.stdout
     assert set(pd.read_csv("made/runs.csv")["family"]) == {"mlp", "my_mixer"}

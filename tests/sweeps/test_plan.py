@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -201,10 +200,10 @@ def test_the_next_runs_are_among_those_that_are_not_made(isoflop: Isoflop) -> No
     assert any("seed" in sentence for sentence in found.warnings)
 
 
-def test_numbers_are_whole_however_narrow_the_terminal() -> None:
+def test_numbers_are_whole_however_narrow_the_terminal(program: Path) -> None:
     grid = ["family=transformer", "family.width=1024,2048", "budget.D=1e9,2e9", "round_up=true", *TINY]
     env = os.environ | {"COLUMNS": "40", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "isoflop.cli", "plan", *H100, "-m", *grid]
+    command = [program, "plan", *H100, "-m", *grid]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     assert "…" not in done.stdout
     (head,) = (line for line in done.stdout.splitlines() if line.startswith("family"))
