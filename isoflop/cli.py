@@ -13,6 +13,7 @@ import sys
 from isoflop.errors import UserError
 
 SWEEPS, ANALYSIS = "isoflop.sweeps.verbs", "isoflop.analysis.verbs"
+IMPORTING = "isoflop.sweeps.importing.verbs"
 # verb -> (module whose main(arguments) returns an exit code, what the verb does)
 VERBS = {
     "demo": (SWEEPS, "a small real study, end to end, on the embedded data, with a report"),
@@ -25,7 +26,8 @@ VERBS = {
     "retry": (SWEEPS, "re-run failed or missing runs of a folder with their original configs"),
     "cancel": (SWEEPS, "stop the runs of a folder, on whichever machine they run"),
     "collect": (SWEEPS, "join a folder's records into a runs.csv"),
-    "import-wandb": (SWEEPS, "make a table of the runs that Weights & Biases has"),
+    "import": (IMPORTING, "make a table of the runs that another tool logged"),
+    "import-wandb": (IMPORTING, "the older name of import"),
     "dashboard": (SWEEPS, "save a W&B report of mirrored runs"),
     "check": (ANALYSIS, "examine a table of runs: odd rows, units, runs recognised, layout"),
     "fit": (ANALYSIS, "fit a law to a CSV of losses, with intervals"),

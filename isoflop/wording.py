@@ -10,7 +10,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 WIDE = 1000  # characters of a line: a terminal breaks a long one, where rich would cut its numbers short
 MOST_SHOWN = 80  # characters of a cell that an error quotes
@@ -107,9 +109,14 @@ def from_spreadsheet(value: object) -> object:
 def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """Return a table as CSV, names first; formulas are quoted as by `spreadsheet`, and missing cells are blank."""
     text = io.StringIO()
-    cells = ([row.get(name) for name in names] for row in rows)
-    csv.writer(text, lineterminator="\n").writerows(map(spreadsheet, line) for line in (names, *cells))
+    write_csv(text, names, rows)
     return text.getvalue()
+
+
+def write_csv(file: TextIO, names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table into an open file as `csv_text` has it, a row at a time."""
+    cells = ([row.get(name) for name in names] for row in rows)
+    csv.writer(file, lineterminator="\n").writerows(map(spreadsheet, line) for line in chain([names], cells))
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

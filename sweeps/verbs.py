@@ -212,26 +212,6 @@ def demo_command(
     return code
 
 
-@app.command("import-wandb")
-@expand
-def import_wandb_command(
-    source: Annotated[str, typer.Argument(help="ENTITY/PROJECT, or a folder of offline runs.", show_default=False)],
-    out: Table = Path("runs.csv"),
-    overwrite: Annotated[bool, "Replace the table if it exists"] = False,
-) -> None:
-    """Make a table of the runs that Weights & Biases has, and list what could not be read.
-
-    For runs that logger=wandb mirrored, this is the table that isoflop collect makes of their folders.
-
-    - `isoflop import-wandb me/project -o runs.csv`
-    """
-    from isoflop.sweeps.import_wandb import import_wandb, write
-
-    imported = import_wandb(source)
-    write(imported, out, overwrite)
-    print(f"{out}: {imported}", file=sys.stderr)
-
-
 @app.command("dashboard")
 @expand
 def dashboard_command(

@@ -31,6 +31,7 @@ VERBS = [
     "retry",
     "cancel",
     "collect",
+    "import",
     "import-wandb",
     "dashboard",
     "check",

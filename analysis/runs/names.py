@@ -124,9 +124,9 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
         called = (*names, ours) if ours in _CORE else names
         if ours not in table and (match := _surest(free, called)):
             readings[ours] = match
-    if "L" not in table and (loss := _loss(free)):
+    if "L" not in table and (loss := loss_of(free)):
         readings["L"] = loss
-    elif "L" not in table and (loss := _loss(free, _mostly_numbers)):
+    elif "L" not in table and (loss := loss_of(free, _mostly_numbers)):
         readings["L"] = Reading(loss.column)  # as it is, so that reading names the cell that is no number
     if not {*readings, *table.columns} & set(_CORE):
         return table, []
@@ -150,7 +150,7 @@ def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
 
 def _in_unit_of_name(table: pd.DataFrame, ours: str, column: str) -> Reading:
     if ours == "L":
-        return _loss(table[[column]]) or Reading(column)
+        return loss_of(table[[column]]) or Reading(column)
     if ours not in NAMES.amounts:
         return Reading(column)
     # whatever the column is called, a unit in brackets or of more than one letter is one
@@ -232,7 +232,7 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
 def has_size_or_loss(table: pd.DataFrame) -> bool:
     """Return whether a table has a column for N or L by any name; a size in the name does not count."""
     unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
-    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, NAMES.usual["N"]) or _loss(unsized))
+    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, NAMES.usual["N"]) or loss_of(unsized))
 
 
 def is_of_losses(stem: str) -> bool:
@@ -264,7 +264,7 @@ def _mostly_numbers(column: pd.Series) -> bool:
     return bool(as_floats(column).notna().sum() > 0.5 * column.notna().sum())
 
 
-def _loss(table: pd.DataFrame, able: Callable[[pd.Series], bool] = is_numeric_dtype) -> Reading | None:
+def loss_of(table: pd.DataFrame, able: Callable[[pd.Series], bool] = is_numeric_dtype) -> Reading | None:
     """Return the column that is the loss: of those on held-out data the one whose name has the fewest words, else of
     the others, of those `able` to be one; None where there is none, or several are as good."""
     ranked = []

@@ -40,7 +40,7 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     """
     path = Path(path)
     read = read_table(path)
-    table, notes = _under_our_names(read, dict(columns or {}), path)
+    table, notes = under_our_names(read, dict(columns or {}), path)
     if run is not None and run not in table:
         raise UserError(f"{path} has no column {run!r} to tell runs apart; it has {listed_columns(read.columns)}")
     for name in table.columns.intersection(list(NUMERIC)):
@@ -49,7 +49,7 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
     return Runs(table, str(path), tuple(notes), has_lines(path) and table.index.equals(read.index), run, formed=formed)
 
 
-def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -> tuple[pd.DataFrame, list[str]]:
+def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | str) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the user named, and the others by what they are usually called, with
     notes."""
     if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
@@ -72,7 +72,7 @@ def _under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path) -
     return table, [*notes, *formed]
 
 
-def _given(table: pd.DataFrame, ours: str, text: str, path: Path) -> "Reading":
+def _given(table: pd.DataFrame, ours: str, text: str, path: Path | str) -> "Reading":
     from isoflop.analysis.runs.names import given
 
     reading = given(table, ours, text)

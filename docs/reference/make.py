@@ -27,6 +27,7 @@ from isoflop.record import COLUMNS
 from isoflop.scaling import verbs as scaling_verbs
 from isoflop.schema import reference
 from isoflop.sweeps import verbs as sweeps_verbs
+from isoflop.sweeps.importing import verbs as import_verbs
 from isoflop.sweeps.plan import verbs as confirm_verbs
 
 FOLDER = Path(__file__).parent
@@ -126,7 +127,7 @@ def verbs() -> str:
     """Return the page of verbs, each with its arguments and options."""
     lines = ["# Verbs", "", NOTE, "", "What `isoflop VERB --help` explains; `isoflop train --help` lists its keys."]
     commands: dict[str, click.Command] = {}
-    for module in (analysis_verbs, scaling_verbs, sweeps_verbs, confirm_verbs):
+    for module in (analysis_verbs, scaling_verbs, sweeps_verbs, import_verbs, confirm_verbs):
         group = typer.main.get_command(module.app)
         commands |= getattr(group, "commands", {})
     for name, (_, does) in VERBS.items():

@@ -1,7 +1,7 @@
 """Weights & Biases: a mirror of a run under the run's own id, so that a resumed or repeated run goes on in it.
 
 Its config holds the record's columns that are known beforehand, its summary the others, those of the last mark; and the
-whole record as text, from which `isoflop import-wandb` makes the table again.
+whole record as text, from which `isoflop import` makes the table again.
 """
 
 import os

@@ -1,12 +1,10 @@
-"""Foreign tables: Parquet, public tables known by their columns, W&B online and offline, units and mixtures noted."""
+"""Foreign tables: Parquet, public tables known by their columns, units and mixtures noted."""
 
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +24,6 @@ from isoflop.analysis.runs.read import read_runs
 from isoflop.analysis.runs.runs import as_runs, select
 from isoflop.analysis.verbs import main
 from isoflop.errors import UserError
-from isoflop.sweeps.import_wandb import import_wandb, write
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
 
@@ -345,29 +342,6 @@ def test_units_and_mixtures_are_noted() -> None:
         assert f"{name} mixes a, b: group by it" in fit(mixed, interval="none").explanation
 
 
-class Broken:
-    """A run whose summary cannot be fetched."""
-
-    id, name, state = "r3", "broken", "finished"
-    config: dict[str, Any] = {}  # noqa: RUF012
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        raise ConnectionError("429 too many requests")
-
-
-def fake() -> SimpleNamespace:
-    """What wandb.Api gives, as far as it is used."""
-    config = {"model": {"width": 64}, "lr": 1e-3, "loss": "cross-entropy", "_wandb": {}, "layers": [1, 2]}
-    summary = {"loss": 2.5, "tokens": 1e6, "_step": 9, "plot": {"_type": "image-file", "path": "x"}}
-    runs = [
-        SimpleNamespace(id="r1", name="one", state="finished", config=config, summary=summary),
-        SimpleNamespace(id="r2", name="two", state="crashed", config=config, summary={"loss": "NaN"}),
-        Broken(),
-    ]
-    return SimpleNamespace(runs=lambda path: runs)
-
-
 def test_data_that_are_seen_again_and_again_are_noted_where_the_law_takes_them_for_new() -> None:
     rows = pd.DataFrame({"N": 1e8, "D": np.geomspace(1e8, 1e11, 8), "D_unique": 1e9})
     rows["L"] = 2 + 1000 * rows["D"] ** -0.3
@@ -376,64 +350,6 @@ def test_data_that_are_seen_again_and_again_are_noted_where_the_law_takes_them_f
     assert any(finding.sentence.startswith(note) for finding in check(rows).findings)
     unseen = rows.assign(D_unique=rows["D"])
     assert not any("are seen" in text for text in fit(unseen, "power_offset(D)", interval="none").notes)
-
-
-def test_runs_of_wandb_become_a_table_and_what_is_lost_is_said(tmp_path: Path) -> None:
-    found = import_wandb("me/project", fake())
-    write(found, tmp_path / "runs.csv")
-    table = pd.read_csv(tmp_path / "runs.csv").set_index("run_id")
-    assert table.loc["r1", ["model.width", "lr", "config.loss", "tokens"]].tolist() == [64, 1e-3, "cross-entropy", 1e6]
-    assert table.loc["r2", "status"] == "failed"
-    assert table.loc["r2", "reason"] == "W&B says crashed"
-    assert not any(c.startswith("_") for c in table.columns)
-    said = str(found)
-    assert "2 runs (1 not finished" in said
-    assert "could not read r3 (broken): ConnectionError: 429 too many requests" in said
-    assert "left out 2 columns that hold no number or word: layers, plot" in said
-
-
-def test_a_project_that_cannot_be_listed_is_one_sentence() -> None:
-    def refuse(path: str) -> list[Any]:
-        raise ValueError(f"Could not find project {path}\nand a second line")
-
-    with pytest.raises(UserError, match=r"Could not find project me/none; see `wandb login`"):
-        import_wandb("me/none", SimpleNamespace(runs=refuse))
-    with pytest.raises(UserError, match="neither a folder nor ENTITY/PROJECT"):
-        import_wandb("none")
-    with pytest.raises(UserError, match="has no run that can be read"):
-        import_wandb("me/empty", SimpleNamespace(runs=lambda path: []))
-
-
-OFFLINE = """
-import wandb
-settings = wandb.Settings(silent=True, console="off")
-for i in range(2):
-    config = {"model": {"width": 8 * (i + 1)}, "params": 1000 * (i + 1)}
-    run = wandb.init(project="p", mode="offline", dir=".", config=config, name=f"r{i}", settings=settings)
-    run.log({"tokens": 1e4, "val/loss": 2.5 - 0.1 * i})
-    run.finish()
-"""
-
-
-@pytest.mark.slow
-def test_offline_runs_are_read_too(tmp_path: Path, isoflop: Any, python: Path) -> None:
-    # another test of this process may have started a W&B service, which these runs must not join
-    env = {key: value for key, value in os.environ.items() if "WANDB" not in key}
-    subprocess.run([python, "-c", OFFLINE], cwd=tmp_path, check=True, capture_output=True, env=env)
-    torn = tmp_path / "wandb/offline-run-torn"
-    torn.mkdir()
-    (torn / "run-torn.wandb").write_bytes(b"no log")
-    done = isoflop("import-wandb", tmp_path / "wandb", "-o", tmp_path / "runs.csv")
-    assert done.returncode == 0, done.stderr
-    assert "2 runs" in done.stderr
-    assert "could not read" in done.stderr
-    table = read_runs(tmp_path / "runs.csv", columns={"N": "params", "D": "tokens", "L": "val/loss"})
-    assert sorted(table["L"]) == [2.4, 2.5]
-    assert sorted(table["model.width"]) == [8, 16]
-    (tmp_path / "none").mkdir()
-    done = isoflop("import-wandb", tmp_path / "none")
-    assert done.returncode == 2
-    assert "holds no *.wandb file" in done.stderr
 
 
 def test_a_tables_thousands_are_no_decimals_and_text_stays_as_it_is(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.run import run_one
 from isoflop.sweeps import sweeper
 from isoflop.sweeps.collect import collect
-from isoflop.sweeps.import_wandb import import_wandb, write
+from isoflop.sweeps.importing.importing import Imported, import_logs
+from isoflop.sweeps.importing.verbs import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers.*", "ignore:.*LeafSpec.*")
 OFFLINE = ("logger=wandb", "logger.offline=true")
@@ -116,18 +117,26 @@ def test_the_loss_of_every_mark_is_a_point_on_the_axes(mirrored: Path) -> None:
     assert [point["L_train"] for point in points if "L_train" in point] == curve
 
 
-def test_the_table_comes_back_from_the_mirror_as_collect_makes_it(mirrored: Path, tmp_path: Path) -> None:
+def test_the_table_comes_back_from_the_mirror_as_collect_makes_it(
+    mirrored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     collect(mirrored, tmp_path / "collected.csv")
-    imported = import_wandb(str(mirrored))
-    write(imported, tmp_path / "imported.csv")
+    imported = import_logs(str(mirrored), tmp_path / "imported.csv")
     assert (tmp_path / "imported.csv").read_bytes() == (tmp_path / "collected.csv").read_bytes()
-    assert str(imported) == "3 runs (2 not finished, which fits leave out)"
-    with pytest.raises(UserError, match="is there already; name another file, or give --overwrite"):
-        write(imported, tmp_path / "imported.csv")
-    write(imported, tmp_path / "imported.csv", overwrite=True)
+    assert str(imported).startswith("3 runs (2 not finished, which fits leave out), from Weights & Biases")
+    arguments = ["import", str(mirrored), "-o", str(tmp_path / "imported.csv")]
+    assert main(arguments) == 2
+    assert "is there already; name another file, or give --overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
 
 
-def test_a_run_online_without_a_record_is_a_failure_or_at_work(tmp_path: Path) -> None:
+def online(runs: list[SimpleNamespace], out: Path, monkeypatch: pytest.MonkeyPatch) -> Imported:
+    """What is imported of a project with these runs."""
+    monkeypatch.setattr("wandb.Api", lambda **_: SimpleNamespace(runs=lambda path: runs))
+    return import_logs("me/project", out / "runs.csv")
+
+
+def test_a_run_online_without_a_record_is_a_failure_or_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead, busy, done = resolved("seed=1"), resolved("seed=2"), resolved("seed=3")
     (row,) = train(tmp_path, "seed=3")
     runs = [
@@ -138,13 +147,13 @@ def test_a_run_online_without_a_record_is_a_failure_or_at_work(tmp_path: Path) -
             (done, "finished", {"record": record.text([row])}),
         )
     ]
-    imported = import_wandb("me/project", SimpleNamespace(runs=lambda path: runs))
+    imported = online(runs, tmp_path, monkeypatch)
     (failed,) = imported.records[dead.run_id]
     assert (failed["status"], failed["reason"], failed["seed"]) == ("failed", "W&B says crashed", 1)
     assert imported.records[done.run_id] == [row]
     assert str(imported).endswith(f"left out 1 that are at work: {busy.run_id}")
     runs[-1].summary = {"record": record.text([row]).replace("lstm", "mlpp")}
-    assert "its digest is another" in str(import_wandb("me/project", SimpleNamespace(runs=lambda path: runs)))
+    assert "its digest is another" in str(online(runs, tmp_path, monkeypatch))
 
 
 def test_a_run_that_goes_on_has_one_id_and_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +164,7 @@ def test_a_run_that_goes_on_has_one_id_and_one_record(tmp_path: Path, monkeypatc
     (row,) = train(tmp_path, *overrides)
     assert (failed["status"], row["status"]) == ("failed", "ok")
     assert [log.name for log in tmp_path.rglob("*.wandb")] == [f"run-{row['run_id']}.wandb"] * 2
-    assert import_wandb(str(tmp_path)).records == {row["run_id"]: [row]}
+    assert import_logs(str(tmp_path), tmp_path / "runs.csv").records == {row["run_id"]: [row]}
 
 
 @pytest.mark.parametrize("where", ["init", "Run.log", "Run.finish"])

@@ -14,7 +14,7 @@ import isoflop
 from isoflop import record
 from isoflop.analysis.report.view import View, look
 from isoflop.errors import UserError
-from isoflop.sweeps.import_wandb import import_wandb
+from isoflop.sweeps.importing.importing import import_logs
 from isoflop.sweeps.watch.dashboard import Dashboard, _failures_text, build, save
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_the_report_has_verdicts_laws_and_figures_as_media(dashboard: Dashboard)
 
 @needs_library
 def test_saving_sends_the_figures_once_and_returns_the_address(
-    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+    dashboard: Dashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wandb_workspaces.reports.v2 import Report
 
@@ -115,8 +115,9 @@ def test_saving_sends_the_figures_once_and_returns_the_address(
     assert given["loss_vs_compute"].format == "png"
     # and the run that carries them is no run of a sweep
     runs = [SimpleNamespace(id="x", name="x", state="finished", config={record.REPORT_MARK: True}, summary={"a": 1})]
+    monkeypatch.setattr("wandb.Api", lambda **_: SimpleNamespace(runs=lambda path: runs))
     with pytest.raises(UserError, match="has no run that can be read"):
-        import_wandb("me/isoflop", SimpleNamespace(runs=lambda path: runs))
+        import_logs("me/isoflop", tmp_path / "runs.csv")
 
 
 def test_what_a_table_holds_is_shown_as_text(view: View) -> None:

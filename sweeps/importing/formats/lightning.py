@@ -1,0 +1,53 @@
+"""`metrics.csv` of Lightning's CSVLogger with the hyperparameters beside it: a folder is a run.
+
+Lightning counts the steps from 0: a value at step 9 was logged after ten.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from isoflop.sweeps.importing.log import Found, Log, numbers, plain
+
+TITLE, RANK, NAME = "Lightning metrics.csv", 3, "metrics.csv"
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values; an object of Python becomes nothing, and is never built."""
+
+
+_PlainLoader.add_multi_constructor("", lambda loader, suffix, node: None)
+
+
+def find(source: str) -> Iterator[Found]:
+    """Find the runs of a folder, or of one file."""
+    path = Path(source)
+    for file in [path] if path.name == NAME and path.is_file() else sorted(path.rglob(NAME)):
+        folder = file.parent
+        inside = path.is_dir() and folder != path
+        name = str(folder.relative_to(path)) if inside else folder.resolve().name
+        yield Found(name, lambda name=name, file=file: _read(name, file))
+
+
+def _read(name: str, file: Path) -> Log:
+    log = Log(name, name, config=_hparams(file.with_name("hparams.yaml"), left_out := set()), left_out=left_out)
+    with file.open(newline="", encoding="utf-8") as lines:
+        for row in csv.DictReader(lines):
+            if None in row or None in row.values():
+                log.damage = f"{file.name} ends in a line that is cut"
+                continue
+            point = numbers({key: value for key, value in row.items() if value != ""}, log.left_out)
+            if "step" not in point:
+                raise ValueError("it has no column step, as the CSVLogger writes it")
+            log.points.append(point | {"step": point["step"] + 1})
+    return log
+
+
+def _hparams(file: Path, left_out: set[str]) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    tree = yaml.load(file.read_text(encoding="utf-8"), _PlainLoader)
+    return plain(tree, left_out) if isinstance(tree, dict) else {}

@@ -1,0 +1,156 @@
+"""Weights & Biases: a project by its public API, or a folder of offline runs by `wandb leet inspect`; whole histories.
+
+Runs that `logger=wandb` mirrored sent their record, which gives the rows that `isoflop collect` makes. W&B's own names,
+which begin with an underscore, are no columns.
+"""
+
+import json
+import os
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from isoflop import record
+from isoflop.errors import UserError
+from isoflop.scaling.config.columns import failure
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.sweeps.importing.log import STEP, Found, Log, numbers, plain
+
+TITLE, RANK = "Weights & Biases", 1
+# what W&B calls the end of a run -> what a record does; any other is a failure under its own name
+STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "failed"}
+# runs that have not ended yet
+OPEN = ("running", "pending", "preempting")
+# seconds to read one offline run
+PATIENCE = 120
+
+
+def find(source: str) -> Iterator[Found]:
+    """Find the runs of ENTITY/PROJECT, or of the *.wandb files in a folder."""
+    path = Path(source)
+    if path.exists():
+        yield from _offline(path)
+    elif source.count("/") == 1 and not source.startswith(("/", ".")):
+        yield from _online(source)
+
+
+def _online(source: str) -> Iterator[Found]:
+    import wandb
+
+    try:
+        for run in wandb.Api(timeout=60).runs(source):
+            # a run of a listing may be bare: it is read later, so that a failure is of one run
+            yield Found(f"{run.id} ({run.name})", lambda run=run: _fetched(run))
+    except Exception as error:  # wandb has a tree of its own and requests another
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{source} cannot be read from W&B: {first}; see `wandb login`, and name it ENTITY/PROJECT"
+        ) from None
+
+
+def _fetched(run: Any) -> Log | None:
+    """Read a run from the server, with its whole history: `history()` would sample it."""
+    config, summary = dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary)
+    log = _log(run.id, run.name, run.state, config, summary)
+    if log is not None and log.records is None and not log.at_work:
+        _add(log, run.scan_history(), summary)
+    return log
+
+
+def _offline(path: Path) -> Iterator[Found]:
+    """Find the runs of a folder; attempts at one run, which carry its id, are read as one."""
+    attempts: dict[str, list[Path]] = defaultdict(list)
+    files = [path] if path.suffix == ".wandb" else path.rglob("*.wandb")
+    # by the time in the name of the folder: a later attempt comes later
+    for file in sorted(files, key=lambda file: file.parent.name.removeprefix("offline-")):
+        attempts[file.stem.removeprefix("run-")].append(file.resolve())
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # programs that take their time to start
+        waiting: dict[str, list[Future[Any]]] = {}
+        names = list(attempts)
+        for place, name in enumerate(names):
+            for ahead in names[place : place + (os.cpu_count() or 1) + 1]:
+                if ahead not in waiting:
+                    waiting[ahead] = [pool.submit(_inspected, file) for file in attempts[ahead]]
+            parts = waiting[name]
+            yield Found(str(attempts[name][0]), lambda name=name, parts=parts: _joined(name, parts))
+            waiting[name] = []
+
+
+def _inspected(file: Path) -> subprocess.CompletedProcess[str]:
+    """Run `wandb leet inspect --json` without Python's part of it, which takes a second to start."""
+    from wandb.util import get_core_path
+
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
+    return subprocess.run(
+        [*command, str(file.parent)], capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace"
+    )
+
+
+def _joined(run_id: str, attempts: list[Future[Any]]) -> Log | None:
+    """Return the log of one run from what was printed of each of its attempts."""
+    config, summary, points, damage = dict[str, Any](), dict[str, Any](), list[Any](), ""
+    name, state = "", "running"
+    for attempt in attempts:
+        done = attempt.result()
+        for line in filter(None, done.stdout.splitlines()):
+            entry = json.loads(line)
+            content = entry[entry["type"]]
+            match entry["type"]:
+                case "run":
+                    name, run_id = content.get("display_name", name), content.get("run_id", run_id)
+                    config |= content.get("config", {}).get("update", {})
+                case "config":
+                    config |= content.get("update", {})
+                case "summary":
+                    summary |= content.get("update", {})
+                case "history":
+                    points.append(content.get("item", {}))
+                case "exit":
+                    state = "failed" if content.get("exit_code") else "finished"
+        if done.returncode:
+            damage = (done.stderr.strip().splitlines() or [""])[-1]
+    if not (config or summary):
+        raise ValueError(damage or "it holds neither config nor summary")
+    log = _log(run_id, name, state, config, summary)
+    if log is not None and log.records is None and not log.at_work:
+        log.damage = damage
+        _add(log, points, summary)
+    return log
+
+
+def _log(run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any]) -> Log | None:
+    """Return what a run says without its history; of ours the record, or its failure where it ended without one."""
+    if config.get(record.REPORT_MARK):  # carries the figures of a dashboard
+        return None
+    status = STATES.get(state, "failed")
+    reason = "" if status == "ok" else f"W&B says {state or 'nothing of how it ended'}"
+    log = Log(run_id, name, status, reason)
+    if isinstance(text := summary.get("record"), str):
+        log.records = record.parse(text)
+    elif not isinstance(config.get("frozen"), Mapping):
+        log.config = plain(config, log.left_out)
+    elif state in OPEN:
+        log.at_work = True
+    else:
+        frozen = FrozenConfig.from_json({**config["frozen"], "run_id": run_id})
+        log.records = [failure(frozen, record.RunStatus.FAILED, reason)]
+    return log
+
+
+def _add(log: Log, history: Any, summary: Mapping[str, Any]) -> None:
+    """Add the points of a history, and what only the summary holds: facts of the run, and its last values."""
+    for item in history:
+        point = numbers(item, log.left_out)
+        log.points.append({STEP: float(item.get(STEP) or 0)} | point)
+    logged = {name for point in log.points for name in point}
+    facts = {name: value for name, value in plain(summary, log.left_out).items() if name not in logged}
+    values = numbers(facts, words := set())
+    log.config = {f"config.{name}" if name in facts else name: value for name, value in log.config.items()}
+    log.config |= {name: facts[name] for name in words}
+    if log.points:
+        log.config |= values
+    elif values:
+        log.points.append({STEP: float(summary.get(STEP) or 0)} | values)

@@ -1,0 +1,190 @@
+"""Read the logs of a source, whatever format they are in, and write the table of its runs, and their curves.
+
+    read = import_logs("lightning_logs", Path("runs.csv"), Path("curves.csv"))
+    print(read)                                    # what was taken for what, and what could not be read
+
+One run is in memory at a time: rows wait in a file until the names of all columns are known.
+"""
+
+import importlib
+import json
+import pkgutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+from isoflop import files, record
+from isoflop import wording as words
+from isoflop.errors import UserError
+from isoflop.sweeps import collect
+from isoflop.sweeps.importing import formats
+from isoflop.sweeps.importing.log import Format, Found, Log, MissingLibraryError
+from isoflop.sweeps.importing.table import CURVE, FIRST, Naming, Tabled, tabled
+
+# runs that are named one by one
+MOST_NAMED = 5
+# characters of an error that says why each run cannot be read
+MOST_SAID = 400
+NOTHING = Naming()
+Progress = Callable[[Iterable[Found]], Iterable[Found]]
+
+
+@dataclass
+class Imported:
+    """What was read of the runs."""
+
+    title: str
+    """The format that was taken."""
+    others: list[str]
+    """Other formats that are there too."""
+    records: dict[str, list[record.Row]] = field(default_factory=dict)
+    """The records of runs of ours, by run_id."""
+    statuses: list[str] = field(default_factory=list)
+    """How each other run ended."""
+    losses: Counter[str] = field(default_factory=Counter)
+    """How many runs each column gives L of."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """What was taken for what, with the number of runs."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Runs that could not be read, or not whole, with the reason."""
+    unfinished: list[str] = field(default_factory=list)
+    """Runs of ours that are at work, which have no row before they end."""
+    left_out: set[str] = field(default_factory=set)
+    """Columns that hold no number or word."""
+
+    def __str__(self) -> str:
+        ends = [*self.statuses, *(rows[-1]["status"] for rows in self.records.values())]
+        lost_runs = sum(status != "ok" for status in ends)
+        state = f" ({lost_runs} not finished, which fits leave out)" if lost_runs else ""
+        lines = [f"{len(ends)} runs{state}, from {self.title}"]
+        lines += [f"  {', '.join(self.others)} are there too: --format chooses"] if self.others else []
+        lines += [f"  L is {name}" for name in self.losses]
+        several = len(self.statuses) > 1
+        lines += [f"  {note}{f' ({runs} runs)' if several else ''}" for note, runs in self.notes.items()]
+        lines += [f"could not read {name}: {words.one_line(reason)}" for name, reason in self.unread.items()]
+        if self.left_out:
+            names = ", ".join(sorted(self.left_out))
+            lines.append(f"left out {len(self.left_out)} columns that hold no number or word: {names}")
+        if self.unfinished:
+            named = ", ".join(self.unfinished[:MOST_NAMED])
+            lines.append(f"left out {len(self.unfinished)} that are at work: {named}")
+        return "\n".join(lines)
+
+
+def import_logs(
+    source: str,
+    out: Path,
+    curves: Path | None = None,
+    naming: Naming = NOTHING,
+    form: str = "",
+    progress: Progress = iter,
+) -> Imported:
+    """Write a table of the runs that a source has, and return what was read; UserError where none can be."""
+    taken, sources, others = _recognised(source, form)
+    imported = Imported(taken.TITLE, others)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
+        names = dict[str, None]()
+        with _curves(curves) as write_curve:
+            for found in progress(sources):
+                one = _safely(found, imported, naming)
+                if one is not None:
+                    names |= dict.fromkeys(name for row in one.rows for name in row)
+                    waiting.writelines(json.dumps(row, default=float) + "\n" for row in one.rows)
+                    write_curve(one)
+            _refuse(imported, source)
+        waiting.seek(0)
+        _write(imported, out, names, (json.loads(line) for line in waiting))
+    return imported
+
+
+def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[str]]:
+    """Return the format of a source, its runs, and the titles of other formats that are there too."""
+    names = [module.name for module in pkgutil.iter_modules(formats.__path__)]
+    if form and form not in names:
+        raise UserError(f"--format {form!r} is unknown; choose one of {', '.join(names)}")
+    modules = {name: cast(Format, importlib.import_module(f"{formats.__name__}.{name}")) for name in names}
+    there: list[tuple[Format, Iterable[Found]]] = []
+    for name in sorted(modules, key=lambda name: modules[name].RANK):
+        if form in ("", name):
+            runs = iter(modules[name].find(source))
+            if (first := next(runs, None)) is not None:
+                there.append((modules[name], chain([first], runs)))
+    if there:
+        return *there[0], [taken.TITLE for taken, _ in there[1:]]
+    titles = ", ".join(modules[name].TITLE for name in ([form] if form else names))
+    if not Path(source).exists():
+        raise UserError(f"{source!r} is neither a file nor a folder nor a project of W&B with runs; write me/project")
+    raise UserError(f"{source} holds no log that can be read ({titles}); name the folder of the runs")
+
+
+def _safely(found: Found, imported: Imported, naming: Naming) -> Tabled | None:
+    """Return one run as a table, and remember what it says; None for a run of ours, and where it cannot be read."""
+    try:
+        log = found.read()
+        if log is None or log.at_work or log.records is not None:
+            _remember(log, imported)
+            return None
+        one = tabled(log, naming)
+    except MissingLibraryError:
+        raise
+    except Exception as error:  # of one run: network, permissions, a log that is torn or is none
+        what = str(error) if isinstance(error, ValueError | UserError) else f"{type(error).__name__}: {error}"
+        imported.unread[found.name] = what or type(error).__name__
+        return None
+    if log.damage:
+        imported.unread[f"all of {found.name}"] = log.damage
+    imported.left_out |= log.left_out
+    imported.statuses.append(one.rows[-1]["status"])
+    imported.losses[one.loss] += 1
+    imported.notes.update(one.notes)
+    return one
+
+
+def _remember(log: Log | None, imported: Imported) -> None:
+    """Keep the records of a run of ours, and its name while it is at work; a failure gives way to any record."""
+    if log is None:
+        return
+    if log.at_work:
+        imported.unfinished.append(log.run_id)
+    else:
+        imported.records[log.run_id] = log.records or []
+
+
+def _refuse(imported: Imported, source: str) -> None:
+    """Refuse a source without a run, and one whose runs measure different losses; UserError."""
+    if not (imported.statuses or imported.records):
+        why = "; ".join(f"{name}: {words.one_line(reason)}" for name, reason in imported.unread.items())
+        lost = f"{source} has no run that can be read{': ' + words.cut(why, MOST_SAID) if why else ''}"
+        raise UserError(f"{lost}; name ENTITY/PROJECT or a folder")
+    if len(imported.losses) > 1:
+        each = words.listed([f"{name} in {count} runs" for name, count in imported.losses.items()])
+        best = imported.losses.most_common(1)[0][0]
+        raise UserError(f"{source} mixes runs of different losses ({each}); choose one by --columns L={best}")
+
+
+@contextmanager
+def _curves(path: Path | None) -> Iterator[Callable[[Tabled], None]]:
+    """Yield what adds a run's curve to a table, which is written whole or not at all."""
+    if path is None:
+        yield lambda one: None
+        return
+    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        file.write(",".join(CURVE) + "\n")
+        yield lambda one: one.curve.reindex(columns=[*CURVE]).to_csv(file, header=False, index=False)
+
+
+def _write(imported: Imported, out: Path, names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the table, whole or not at all; of runs of ours alone it is that of `isoflop collect`."""
+    ours = sorted((row for of_run in imported.records.values() for row in of_run), key=collect.sort_key)
+    if not imported.statuses:
+        files.write_text(out, collect.csv_text(ours))
+        return
+    every = {*names} | {name for row in ours for name in row}
+    header = [*(name for name in FIRST if name in every), *sorted(every - {*FIRST})]
+    with files.replacing(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        words.write_csv(file, header, chain(ours, rows))
