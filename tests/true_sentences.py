@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import least_squares
 
 AXES = {"size": "N", "data": "D", "compute": "C"}
 NUMBER = r"[−\d.]+"
@@ -241,11 +242,26 @@ def wrong_bounded(text: str, truth: Truth) -> bool:
     return not found
 
 
+def least_residual(truth: Truth, family: str) -> float:
+    """Return the root mean square of ln L [%] that least squares leaves: no fit of the same law leaves less."""
+    E, alpha, beta, a, b, n, d, _ = truth.laws[family]
+    rows = truth.of(family)
+    x, y, L = (rows[column].to_numpy(float) / scale for column, scale in (("N", n), ("D", d), ("L", 1.0)))
+    # on an axis what size lacks is constant; on a ladder one power of C stands for two, and C, N and D grow together
+    start = {"axis": (E + a, b, beta), "ladder": (E, a + b, (alpha + beta) / 2)}
+    law = start.get(truth.kind, (E, b, beta, a, alpha))
+
+    def misfit(p: np.ndarray) -> Any:
+        return np.log((p[0] + p[1] * y ** -p[2] + (p[3] * x ** -p[4] if len(p) > 3 else 0)) / L)
+
+    return 100 * float(np.sqrt((least_squares(misfit, law, bounds=(0, np.inf)).fun ** 2).mean()))
+
+
 def wrong_shares(text: str, truth: Truth) -> bool:
     found = SHARES.findall(text)
     form = 0.15 if truth.kind == "ladder" else 0.01  # one power of C stands there for two
     return {family for family, _ in found} != {*truth.laws} or any(
-        not 70 * truth.laws[family][-1] - 0.01 <= float(share) <= 130 * truth.laws[family][-1] + form
+        not least_residual(truth, family) - 0.006 <= float(share) <= 130 * truth.laws[family][-1] + form
         for family, share in found
     )
 
