@@ -125,8 +125,8 @@ class Judgement:
     def trend(self) -> str:
         """Whether the multiplier grows, shrinks or stays with C, or that this is unknown."""
         low, high = self.allowed[0].slope.ends(self.rule.now)
-        # what it may change by on the way to the target and still be called the same
-        same = np.log(self.rule.worth) / max(self.goal - self.line.points.top, 1.0)
+        # what it may change by over the measured C and still be called the same, wherever the target is
+        same = np.log(self.rule.worth) / max(self.line.points.span, 1.0)
         return "grows" if low > 0 else "shrinks" if high < 0 else "stays" if -same < low <= high < same else "unknown"
 
     @cached_property
