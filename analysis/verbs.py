@@ -157,7 +157,7 @@ def compare_command(
 def frontier_command(
     rows: o.RunOptions,
     fitting: o.LossOptions,
-    target: Annotated[str, ARGUMENTS["target"], "--target-C"] = "",
+    target: Annotated[str, ARGUMENTS["target"], "--target-C", "--budget"] = "",
     inference_tokens: Annotated[str, ARGUMENTS["inference_tokens"]] = "",
     price: Annotated[str, ARGUMENTS["price"]] = "",
     level: Annotated[float, ARGUMENTS["level"]] = 0.95,

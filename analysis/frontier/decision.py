@@ -96,7 +96,7 @@ class Decision:
         if self.reason:
             text += f"\nNo loss is predicted: {self.reason}."
         if self.money is not None:
-            text += f"\nTraining costs {self.money:,.2f}."
+            text += f"\nTraining costs {self.money:,.2f} in the currency of the price."
         if self.saving is not None:
             tokens, N, D = (count(self.saving[name]) for name in ("tokens", "N", "D"))
             saved = percent(self.saving["saved"], 0)

@@ -108,7 +108,7 @@ def test_the_page_begins_with_the_decision_and_folds_what_is_refused(
     lines = said.splitlines()
     assert lines[0].startswith("At 1e21 FLOPs: N ")
     assert "on an extrapolation to 10 times the largest C of the runs" in lines[0]
-    assert lines[1] == "Training costs 1,000.00."
+    assert lines[1] == "Training costs 1,000.00 in the currency of the price."
     assert lines[2].startswith("With 1T tokens served, N ")
     assert [line for line in lines if line.startswith("refused")] == ["refused, C = 6e17: 1 size, a parabola needs 4"]
     assert "NaN" not in said
