@@ -9,6 +9,7 @@ optimum.measure(lambda alpha, beta, **_: beta / (alpha + beta), level=0.95)     
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ MOST_ROWS = 20_000
 _L1_LADDER = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 # ... and at this step of it for resamples, where the rest of the way is far below their scatter
 _L1_RESAMPLES = 1e-2
+# objectives that differ by less are equal; residuals, as shares of the largest, that differ by more are not
+_EQUAL, _APART = 1e-9, 1e-3
 # of a central difference, in standard errors
 _STEP = 1e-3
 
@@ -65,6 +68,14 @@ class Search:
     @property
     def best(self) -> int:
         return int(self.solution.objective.argmin())
+
+    @cached_property
+    def level(self) -> bool:
+        """Whether the objective is level about its least: starts that end equally low say different losses of the rows,
+        as where rows at each place have two losses and a loss linear in residuals takes any between them."""
+        least = self.solution.objective <= self.solution.objective[self.best] * (1 + _EQUAL)
+        r = self.problem.residuals(self.solution.u[least])
+        return bool(np.ptp(r, axis=0).max() > _APART * max(float(np.abs(r).max()), 1e-12))
 
     @property
     def u(self) -> Array:
@@ -100,6 +111,7 @@ def search_optimum(
 
     near: places (k, free) where the optimum of almost the same problem lies, beside which a few fresh starts do.
     """
+    fresh = u0 is None
     if near is not None:
         u0 = np.concatenate([near, starts(problem, _FEW_STARTS, settings.seed)])
     problem = replace(problem, objective=_objective(problem, settings, u0))
@@ -108,6 +120,9 @@ def search_optimum(
     for _ in range(3 if settings.prior else 0):  # a prior weighs against the noise, which the fit itself tells
         weighed = {k: Prior(mean, ended.kappa / error**2, error) for k, (mean, error) in (settings.prior or {}).items()}
         ended = _search(replace(problem, priors=weighed), u0, runs)
+    if ended.level and fresh:  # rounding chooses the place: let it do so in one order of the rows, whatever theirs is
+        rows = ended.problem.in_order
+        ended = replace(ended, solution=search(rows, starts(rows, STARTS, settings.seed)))
     return ended
 
 

@@ -47,6 +47,7 @@ from isoflop.analysis.solving.problem import Problem
 
 # why a number has no interval, whatever the resamples say
 _UNIDENTIFIED = "the data do not determine them"
+_LEVEL = "rows at one place differ by more than the law misses them: separate what they mix by --by, or fit --loss l2"
 # derived quantities that lie inside (0, 1)
 SHARES = ("a", "b")
 
@@ -96,7 +97,7 @@ def fit_together(groups: Groups, settings: Settings, near: Array | None = None) 
         ended = Search(problem, solution, noise_scale(problem, best, part.runs))
         standing = _judge(ended, part)
     problem, u = ended.problem, ended.u
-    notes = [*settings.notes, *groups.notes(ended, alone), *dependent]
+    notes = [*settings.notes, *groups.notes(ended, alone), *dependent, *([_LEVEL] if ended.level else [])]
     if len(part.target) < len(rows.target):
         problem, u = on_all_rows(problem, u, rows)
         places = np.clip(standing.alternatives + (u - ended.u), *problem.box)  # the optimum has moved with them

@@ -105,6 +105,16 @@ class Problem:
         """Logarithms of the target, (rows,)."""
         return np.asarray(np.log(self.target))
 
+    @property
+    def in_order(self) -> "Problem":
+        """The problem with its rows in the order of their columns and target."""
+        return self.taken(np.lexsort((self.target, *self.columns)))
+
+    def taken(self, rows: NDArray[np.intp]) -> "Problem":
+        """The problem on some of its rows, by their positions."""
+        columns, scale = tuple(c[rows] for c in self.columns), None if self.scale is None else self.scale[rows]
+        return replace(self, columns=columns, target=self.target[rows], scale=scale)
+
     def params(self, u: Array) -> dict[str, Any]:
         """Return parameters by name at u (..., free): arrays (...) for the free ones, floats for the pinned."""
         values = np.where(self.logs, np.exp(np.where(self.logs, u, 0.0)), u)
@@ -128,11 +138,7 @@ class Problem:
         order = np.argsort(of.reshape(-1), kind="stable")
         of = of.reshape(-1)[order]
         standing = _Places(tuple(places), np.flatnonzero(np.diff(of, prepend=-1)), of)
-        rows = replace(
-            self, columns=tuple(c[order] for c in self.columns), target=self.target[order], places=standing,
-            scale=None if self.scale is None else self.scale[order],
-        )  # fmt: skip
-        return rows, order
+        return replace(self.taken(order), places=standing), order
 
     def residuals(self, u: Array) -> Array:
         """Return residuals (problems, rows) at u (problems, free)."""
