@@ -35,6 +35,7 @@ def show(result: Any, as_json: bool) -> None:
 
 def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool, mixtures: Iterable[str] = ()) -> None:
     """Print fits with their local quantities, and what ungrouped runs mix; exit with 1 if no group could be fitted."""
+    whole(fits)
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
         extra = [{} if q is None else {"local": q.to_json(), "forms": forms} for q, forms in quantities]
@@ -103,8 +104,15 @@ def show_each(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) ->
         raise typer.Exit(1)
 
 
+def whole(fits: Any) -> None:
+    """Refuse a table that is not grouped and cannot be fitted: there is no other group that could be."""
+    if not fits[0].by and fits[0].objective is None:
+        raise FitError(fits[0].reason)
+
+
 def fitted(fits: Any) -> list[Any]:
     """Return the fits that have values, and name the others with the reason; exit with 1 if there are none."""
+    whole(fits)
     for fit in fits:
         if fit.objective is None:
             group = "".join(f" {k}={v}" for k, v in fit.by.items())
@@ -120,22 +128,25 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
 
     then   fits of a second law, of the loss that the first predicts, for groups of the same names
     """
-    from isoflop.analysis.holdout.predict import as_text, predict, to_json
-    from isoflop.analysis.holdout.speedup import label, least_compute, speedups
+    from isoflop.analysis.holdout.predict import as_text, predict, predict_then, to_json
+    from isoflop.analysis.holdout.speedup import least_compute, speedups
 
     target, average = fits[0].law.target, not fits[0].law.params
     if list(place) == [target] and average:
         raise UserError(f"an average of laws is not inverted for {target}; name one law, such as --law multiplicative")
     if list(place) == [target]:
         needs = [least_compute(fit, place[target], level) for fit in fits]
-        rows = [{"by": f.by, "at": place, "C": vars(C), "note": n} for f, (C, n) in zip(fits, needs, strict=True)]
+        rows = [
+            {"by": f.by, "status": str(f.status), "at": place, "C": vars(C), "note": note}
+            for f, (C, note) in zip(fits, needs, strict=True)
+        ]
         notes = [f"\n  note       {note}" if note else "" for _, note in needs]
-        names = [label(f) if f.by else f.law.formula for f in fits]
-        texts = [f"{name}\n  C          {C}{n}" for name, (C, _), n in zip(names, needs, notes, strict=True)]
+        texts = [
+            f"{fit.heading}\n  C          {C}\n  fit        {fit.standing}{note}"
+            for fit, (C, _), note in zip(fits, needs, notes, strict=True)
+        ]
     else:
         if then:
-            from isoflop.analysis.holdout.predict import predict_then
-
             seconds = {tuple(fit.by.items()): fit for fit in then}
             fits = [fit for fit in fits if tuple(fit.by.items()) in seconds]
             predictions = [predict_then(fit, seconds[tuple(fit.by.items())], place, level) for fit in fits]
@@ -213,4 +224,4 @@ def mixed(runs: Any, by: str) -> list[str]:
     """Return a sentence for each column of words that several kinds of runs share, where nothing is grouped."""
     from isoflop.analysis.runs.quality import mixed_texts
 
-    return [] if by or "family" in runs else [*mixed_texts(runs.usable.frame).values()]
+    return [] if by or "family" in runs else [*mixed_texts(runs.counted.frame).values()]

@@ -9,7 +9,7 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_912,
+    "lines": 42_911,
     "files": 300,
     "public_names": 1_176,
     "names_used_twice": 0,

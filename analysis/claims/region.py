@@ -102,9 +102,7 @@ class Region:
         if self.near is not None and self.within is None:
             raise UserError("region.within is missing; near needs the tolerance too, such as {near: 0.5, within: 0.03}")
         if self.between is not None and not self.between[0] < self.between[1]:
-            raise UserError(
-                f"region.between={[*self.between]} must be two numbers, the lower first, such as [0.2, 0.4]"
-            )
+            raise UserError(f"region.between={[*self.between]} must be two numbers, lower first, such as [0.2, 0.4]")
 
     @property
     def kind(self) -> str:

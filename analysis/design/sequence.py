@@ -77,9 +77,7 @@ def improve_table(
     """
     if cost not in candidates:
         there = ", ".join(map(str, candidates.columns))
-        raise UserError(
-            f"the candidates have no column {cost}, by which a run is chosen for its cost; name it by --cost ({there})"
-        )
+        raise UserError(f"the candidates have no column {cost} for the cost of a run; name it by --cost ({there})")
     have = as_runs(have).numbers([*law.columns, law.target], law.name).frame
     candidates = as_runs(candidates).numbers([*law.columns, cost], law.name).frame.reset_index(drop=True)
     if len(have) < len(law.params):

@@ -29,7 +29,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.cells import searched_notes
-from isoflop.analysis.runs.observations import Observations, mixtures, repeated, units
+from isoflop.analysis.runs.observations import Observations, mixtures, repeated, unfinished, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError, TooFewRowsError
 
@@ -99,7 +99,7 @@ def observe(runs: Runs, law: Law) -> Observations:
     rows = table.frame
     notes = [*table.notes, *mixtures(rows), *units(rows)]
     notes += [] if "D_unique" in law.columns or "D" not in law.columns else repeated(rows)
-    notes += [*filter(None, [table.recognised.note]), *searched_notes(table.searched)]
+    notes += [*filter(None, [table.recognised.note]), *unfinished(table), *searched_notes(table.searched)]
     columns = tuple(rows[c].to_numpy(float) for c in law.columns)
     target = rows[law.target].to_numpy(float)
     return Observations(table, columns, target, table.codes, table.count, runs.excluded, notes)

@@ -146,9 +146,7 @@ class Groups:
         p = self._p_of_apart(ended, alone, spare)
         if p < LEVEL:
             names = ", ".join(free)
-            notes.append(
-                f"apart, the groups fit better than noise explains (p = {p:.1g}): {names} may not be one for all"
-            )
+            notes.append(f"the groups fit better apart than noise says (p = {p:.1g}): {names} may not be one for all")
         return notes
 
     def _p_of_apart(self, ended: Search, alone: list[Problem], spare: int) -> float:
@@ -178,9 +176,7 @@ def check_own_rows(rows: Observations, law: Law, share: Sequence[str], settings:
     """Raise TooFewRowsError if a group that shares parameters cannot identify its own."""
     own = [p for p in law.params if p not in share and p not in (settings.pin or {})]
     if share and len(rows.target) < len(own):
-        raise TooFewRowsError(
-            f"{len(rows.target)} rows are too few for {', '.join(own)}, which are not shared; add runs, or share more"
-        )
+        raise TooFewRowsError(f"{len(rows.target)} rows are too few for {', '.join(own)}; add runs, or share more")
 
 
 def _least(problem: Problem, seed: int) -> Array:

@@ -78,6 +78,16 @@ class Fit:
     optimum: Optimum | None = field(default=None, repr=False)
 
     @property
+    def heading(self) -> str:
+        """The law and the group in words."""
+        return f"{self.law.formula}{''.join(f'  {k}={v}' for k, v in self.by.items())}"
+
+    @property
+    def standing(self) -> str:
+        """The status and its reason in words."""
+        return f"{self.status}: {self.reason}" if self.reason else str(self.status)
+
+    @property
     def explanation(self) -> str:
         """The reason of the status and the notes, as one text."""
         return "; ".join(filter(None, [self.reason, *self.notes]))
@@ -227,10 +237,8 @@ class Fit:
         return self.params | self.derived
 
     def __str__(self) -> str:
-        group = "".join(f"  {k}={v}" for k, v in self.by.items())
         loss = self.loss if self.delta is None else f"{self.loss}({self.delta:g})"
-        why = f": {self.reason}" if self.reason else ""
-        lines = [f"{self.law.formula}{group}", f"  status     {self.status}{why}"]
+        lines = [self.heading, f"  status     {self.standing}"]
         lines += [f"  {name:<10} {e}" for name, e in self._all().items()]
         if self.objective is not None:
             reached = f"{self.starts.at_optimum} of {self.starts.tried} starts reach it"

@@ -36,9 +36,7 @@ def write_document(path: Path, *, law: Law, rows: pd.DataFrame, optimum: Optimum
     except UserError:
         listed = False
     if not listed:
-        raise UserError(
-            f"law {law.name} is not in the catalogue, so {path} could not be read again; enter it with @law"
-        )
+        raise UserError(f"law {law.name} is not in the catalogue, so {path} cannot be read again; enter it with @law")
     document: dict[str, Any] = {"format": _FORMAT, "law": law.name, "status": str(fields["status"])}
     document |= {name: fields[name] for name in _SAME}
     document |= {kind: {k: vars(e) for k, e in fields[kind].items()} for kind in ("params", "derived")}
@@ -46,14 +44,8 @@ def write_document(path: Path, *, law: Law, rows: pd.DataFrame, optimum: Optimum
     document["rows"] = {c: pd.to_numeric(rows[c]).tolist() for c in [*law.columns, law.target]}
     document["optimum"] = None if optimum is None else _optimum(optimum)
     try:
-        write_text(
-            path,
-            json.dumps(
-                document,
-                default=lambda value: value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value),
-            )
-            + "\n",
-        )
+        plain = json.dumps(document, default=lambda x: x.tolist() if isinstance(x, np.ndarray | np.generic) else str(x))
+        write_text(path, f"{plain}\n")
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
 

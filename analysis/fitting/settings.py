@@ -56,9 +56,7 @@ class Settings:
             raise FitError(f"seed={self.seed} is not a whole number of 0 or more; the default is 0")
         for name, (mean, error) in (self.prior or {}).items():
             if not (0 < error < np.inf and np.isfinite(mean)):
-                raise FitError(
-                    f"prior {name}={mean:g}:{error:g} needs a standard error above 0: --prior {name}=1.7:0.1"
-                )
+                raise FitError(f"prior {name}={mean:g}:{error:g} needs an error above 0: --prior {name}=1.7:0.1")
 
     def check_names(self, law: Law) -> None:
         """Raise FitError if a parameter is named that the law does not have."""

@@ -98,11 +98,9 @@ class Decision:
         if self.money is not None:
             text += f"\nTraining costs {self.money:,.2f} in the currency of the price."
         if self.saving is not None:
-            tokens, N, D = (count(self.saving[name]) for name in ("tokens", "N", "D"))
-            saved = percent(self.saving["saved"], 0)
-            text += (
-                f"\nWith {tokens} tokens served, N {N} and D {D} reach the same loss for {saved} less compute in all."
-            )
+            served, N, D = (count(self.saving[name]) for name in ("tokens", "N", "D"))
+            text += f"\nWith {served} tokens served, N {N} and D {D} reach the same loss for "
+            text += f"{percent(self.saving['saved'], 0)} less compute in all."
         return text
 
     def _rests(self) -> str:

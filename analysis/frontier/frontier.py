@@ -207,15 +207,11 @@ def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
     budget, and whether that budget stands apart from its neighbours."""
     for knob in knobs:
         if knob not in _KNOBS and knob not in runs:
-            raise FitError(
-                f"--tune {knob}: no such column; the columns are {', '.join(map(str, runs.frame.columns[:30]))}"
-            )
+            raise FitError(f"--tune {knob}: no such column; there are {', '.join(map(str, runs.frame.columns[:30]))}")
     counted = runs.numbers(["N", "D", "C", "L"], "a frontier")
     rows = counted.frame
     if len(rows) < SIZES:
-        raise FitError(
-            f"{len(rows)} finished rows are too few for a frontier; it needs {SIZES} sizes at {BUDGETS} budgets"
-        )
+        raise FitError(f"{len(rows)} finished rows are too few; a frontier needs {SIZES} sizes at {BUDGETS} budgets")
     knobs = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].notna().all()]
     knobs = [k for k in knobs if pd.api.types.is_numeric_dtype(rows[k])]
     table = rows[["N", "D", "C", "L", *knobs]].astype(float).assign(unit=counted.codes)

@@ -267,5 +267,8 @@ def _ratio(
         dofs.append(fit.optimum.spread.dof)
         errors.append((lows[-1] + highs[-1]) / 2 / t_quantile(level, dofs[-1]))
     # the half-widths that each would give alone, added as variances are: Welch 1947, with each part's own t
-    low, high = (value * np.exp(side * np.sqrt(np.square(ends).sum())) for side, ends in ((-1, lows), (1, highs)))
-    return Estimate(value, float(low), float(high)), float(np.sqrt(np.square(errors).sum())), min(dofs), ""
+    reach = {-1: np.sqrt(np.square(lows).sum()), 1: np.sqrt(np.square(highs).sum())}
+    # no law is sought further than FAR beyond its runs: an end beyond that is none
+    ends = (float(value * np.exp(side * half)) if half < FAR else None for side, half in reach.items())
+    reason = "; ".join(f"unbounded {'above' if side > 0 else 'below'}" for side, half in reach.items() if half >= FAR)
+    return Estimate(value, *ends), float(np.sqrt(np.square(errors).sum())), min(dofs), reason

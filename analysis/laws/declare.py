@@ -135,9 +135,7 @@ class Law:
         """Return the same law over other columns, in the order of its arguments."""
         if len(columns) != len(self.arguments):
             takes = ", ".join(self.arguments)
-            raise UserError(
-                f"law {self.name} takes {len(self.arguments)} column(s), {self.name}({takes}), not {len(columns)}"
-            )
+            raise UserError(f"law {self.name} takes {len(self.arguments)} columns ({takes}), not {len(columns)}")
         shown = columns != self.arguments
         names = dict(zip(self.arguments, columns, strict=True))
         formula = re.sub(rf"\b({'|'.join(map(re.escape, names))})\b", lambda match: names[match[1]], self.formula)

@@ -77,9 +77,7 @@ def summary(view: View) -> list[str]:
     name_of = "{} {}" if len(view.families) > 1 else "{1}"
     noise = [name_of.format(name, percent(n.sd)) for name, n in view.noise.items() if n.sd is not None]
     if noise:
-        sentences.append(
-            f"Losses of runs that differ only in their seed vary by about {', '.join(noise[:MOST_NAMES])}."
-        )
+        sentences.append(f"Losses of runs that differ only in seed vary by about {', '.join(noise[:MOST_NAMES])}.")
     return sentences
 
 

@@ -138,17 +138,13 @@ def best_of_cells(rows: pd.DataFrame, knobs: Sequence[str], by: Sequence[str] = 
     """
     for knob in knobs:
         if knob not in rows:
-            raise UserError(
-                f"--tune {knob}: no such column; the columns are {', '.join(map(str, list(rows.columns)[:30]))}"
-            )
+            raise UserError(f"--tune {knob}: no such column; there are {', '.join(map(str, list(rows.columns)[:30]))}")
     for column in ("N", "L"):
         if column not in rows:
             raise UserError(f"--tune needs the column {column}; name it, as in --columns {column}=its_name")
     best, cells = tune(rows, knobs, cells_of(rows, by, knobs))
     if cells.empty:
-        raise UserError(
-            f"--tune {','.join(knobs)}: no size at one D has several values of it; leave --tune out, or change --where"
-        )
+        raise UserError(f"--tune {','.join(knobs)}: no N at one D has several; leave --tune out, or change --where")
     edges, several = cells[cells["edge"] != ""], int((cells["tried"] > 1).sum())
     notes = [f"the best {' and '.join(knobs)} of each of {len(cells)} cells ({several} searched): {len(best)} rows"]
     if len(edges):

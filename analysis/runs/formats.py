@@ -85,9 +85,7 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
         try:
             table = _parsed(source, separator)
         except pd.errors.ParserWarning:
-            raise UserError(
-                f"{path} has rows of more fields than its header names; mend the header or the rows"
-            ) from None
+            raise UserError(f"{path} has rows of more fields than its header names; mend one of them") from None
     table.index = pd.RangeIndex(2, len(table) + 2)
     table = table if separator == "," else _with_points(table, separator)
     blank = table.isna().all(axis=1)
@@ -189,9 +187,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     try:
         import pyarrow  # type: ignore[import-untyped]
     except ImportError:
-        raise UserError(
-            f"{path} is Parquet, which needs pyarrow: pip install 'isoflop[parquet]', or save it as CSV"
-        ) from None
+        raise UserError(f"{path} is Parquet and needs pyarrow: pip install 'isoflop[parquet]', or save a CSV") from None
     try:
         table = pd.read_parquet(path, engine="pyarrow")
     except pyarrow.ArrowException as error:
@@ -231,9 +227,7 @@ def _check_lines(file: BinaryIO, path: Path) -> None:
     """Refuse a text with an endless line; UserError."""
     while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
         if b"\n" not in chunk:
-            raise UserError(
-                f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table of runs; mend it"
-            )
+            raise UserError(f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table; mend it")
 
 
 def _check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
@@ -261,9 +255,7 @@ def unpack(path: Path) -> bytes:
         reason = cut(printable(str(error) or type(error).__name__), MOST_SHOWN)
         raise UserError(f"{path} cannot be unpacked: {reason}; unpack it yourself, or save it anew") from None
     if len(content) > LARGEST_UNPACKED:
-        raise UserError(
-            f"{path} unpacks to more than {LARGEST_UNPACKED // 2**20} MB; unpack it, if that is what it should hold"
-        )
+        raise UserError(f"{path} unpacks to more than {LARGEST_UNPACKED // 2**20} MB; unpack it, if that is right")
     _check_lines(io.BytesIO(content), path)
     _check_quotes(content, path)
     return content

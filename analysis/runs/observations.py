@@ -149,6 +149,18 @@ def repeated(rows: pd.DataFrame) -> list[str]:
     ]
 
 
+def unfinished(table: Runs) -> list[str]:
+    """Return a warning of points before the end of their run; a mark is one that a cooldown finished."""
+    if "D" not in table or "mark" in table or "rung" in table:
+        return []
+    early = int((table["D"] < table["D"].groupby(table.codes).transform("max")).sum())
+    text = (
+        f"{early} of {len(table)} rows are points before the end of their run: under a rate that falls their losses "
+        "are too high, for its schedule is not finished (Hoffmann et al. 2022, appendix B): keep the last row of each"
+    )
+    return [text] if early else []
+
+
 def units(rows: pd.DataFrame) -> list[str]:
     """Return a question for each column that may be in another unit; our own records state theirs."""
     if set(rows.columns) >= record.IDENTITY:

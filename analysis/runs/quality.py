@@ -16,7 +16,7 @@ from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
-from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, units
+from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, unfinished, units
 from isoflop.analysis.runs.recognise import unnamed
 from isoflop.analysis.runs.rows import is_circumstance
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
@@ -140,8 +140,7 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     yield from (Finding(kind, note) for kind, notes in said.items() for note in notes)
     kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
     yield from _compute(runs)
-    if runs.recognised.note:
-        yield Finding("runs", runs.recognised.note)
+    yield from (Finding("runs", note) for note in (runs.recognised.note, *unfinished(runs)) if note)
     if not kinds:
         yield from _repeats(runs)
     best, edges = _tuned(runs)

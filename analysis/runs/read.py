@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from isoflop.analysis.runs.names import Reading
 
 NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.text)
-# numbers that every law stands on: text in one of them is an error at once, in the others where a law asks for them
-_CORE = ("N", "D", "C", "L")
+# text in one of these is an error at once, in the loss and the others where a law asks for them
+_CORE = ("N", "D", "C")
 # a table that has all of these under our names has nothing to be named
-_OURS = {*_CORE, "D_unique", "lr", "batch"}
+_OURS = {*_CORE, "L", "D_unique", "lr", "batch"}
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> Runs:

@@ -140,6 +140,7 @@ def positive(column: pd.Series, where_is: Callable[[Any], str], *, blank: bool =
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         place, value = where_is(column.index[bad[0]]), column.iloc[bad[0]]
         shown = "empty" if pd.api.types.is_scalar(value) and pd.isna(value) else cell(value)
+        shown += ", not a number" if isinstance(value, str) and np.isnan(numbers[bad[0]]) else ""
         need = "a law needs a number above 0; fix it or leave the row out with --where"
         if name not in ("N", "D", "C", "L") and numbers[bad[0]] < 0:  # a score, say, that has another bound than 0
             need = (

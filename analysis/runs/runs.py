@@ -55,6 +55,8 @@ class Runs(Shown):
     @cached_property
     def usable(self) -> "Runs":
         """The rows that count: finished (a blank status is ok), with a loss, each measured point once."""
+        if "L" in self and not pd.api.types.is_numeric_dtype(losses := self.counted["L"]):
+            positive(losses, self.where_is, blank=True)  # which names the cell that is text
         return self._known_usable(self.complete(("L",)) if "L" in self else self.counted)
 
     @property
@@ -216,9 +218,7 @@ class Runs(Shown):
 
     def by(self, columns: Sequence[str]) -> dict[Label, "Runs"]:
         """Return the rows of each group of equal values in these columns, by the label of the group."""
-        for name in columns:
-            if name not in self:
-                raise FitError(f"{self.called} has no column {name!r} to group by; it has {self.listed}")
+        self.grouped(columns)
         if not columns:
             return {Label(): self}
         labels = [(Label(tuple(columns), values), places) for values, places in groups_of(self.frame, columns)]

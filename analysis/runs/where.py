@@ -47,9 +47,7 @@ def keeps(rows: pd.DataFrame, where: str) -> pd.Series:
     keep = pd.Series(True, index=rows.index)
     for condition in conditions(where) or [_condition(where)]:
         if condition.column not in rows:
-            raise UserError(
-                f"no column {condition.column!r} to select on; the columns are {listed_columns(rows.columns)}"
-            )
+            raise UserError(f"no column {condition.column!r} to select on; there are {listed_columns(rows.columns)}")
         keep &= _compare(rows[condition.column], condition)
     return keep
 
@@ -73,12 +71,8 @@ def _compare(column: pd.Series, condition: _Condition) -> pd.Series:
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     _, sign, value, shown = condition
     if isinstance(value, str) and numeric:
-        raise UserError(
-            f"column {column.name!r} holds numbers, not the text {shown!r}; write the number without quotes"
-        )
+        raise UserError(f"column {column.name!r} holds numbers, not the text {shown!r}; write it without quotes")
     if not isinstance(value, str) and not numeric:
-        raise UserError(
-            f"column {column.name!r} holds text, not the number {shown}; put it in quotes: {column.name} = '{shown}'"
-        )
+        raise UserError(f"column {column.name!r} holds text; put the number in quotes: {column.name} = '{shown}'")
     result: pd.Series = _OPERATORS[sign](column if numeric else column.astype(str), value)
     return result

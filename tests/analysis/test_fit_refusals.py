@@ -131,6 +131,20 @@ def test_mixtures_and_wrong_units_are_noted() -> None:
     assert "another unit" in fit(millions).explanation
 
 
+def test_the_order_of_rows_of_two_recipes_changes_nothing_and_their_mixture_is_noted() -> None:
+    rows = pd.concat([study(), study(E=1.66, seed=1)], ignore_index=True)
+    answer, other = fit(rows, interval="none"), fit(rows.sample(frac=1, random_state=0), interval="none")
+    assert answer.values == pytest.approx(other.values, rel=1e-9)
+    assert "rows at one place differ by more than the law misses them" in answer.explanation
+    assert "rows at one place" not in fit(study()).explanation + fit(rows, loss="l2").explanation
+
+
+def test_points_before_the_end_of_a_schedule_are_noted() -> None:
+    rows = study().assign(run_name=lambda table: table["N"].map(str))
+    assert "30 of 36 rows are points before the end of their run" in fit(rows).explanation
+    assert "before the end" not in fit(rows.assign(mark=1)).explanation + fit(study()).explanation
+
+
 def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
     rows = seeded("chinchilla")
     free = fit(rows, loss="l2")

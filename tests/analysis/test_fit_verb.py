@@ -88,11 +88,29 @@ def test_bad_usage_is_one_sentence_and_exit_code_2(
 
 
 def test_no_group_that_can_be_fitted_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seeded("chinchilla").head(3).to_csv(tmp_path / "few.csv", index=False)
-    assert main(["fit", str(tmp_path / "few.csv"), "--json"]) == 1
+    seeded("chinchilla").head(3).assign(group="a").to_csv(tmp_path / "few.csv", index=False)
+    assert main(["fit", str(tmp_path / "few.csv"), "--by", "group", "--json"]) == 1
     out = capsys.readouterr()
     assert json.loads(out.out)["fits"][0]["params"]["E"] == {"value": None, "low": None, "high": None}
     assert "3 rows are too few" in out.err
+    for verb in (["fit"], ["fit", "--json"], ["predict", "--at", "N=1e9,D=1e10"]):  # bad input where nothing is grouped
+        assert main([*verb, str(tmp_path / "few.csv")]) == 2
+        out = capsys.readouterr()
+        assert (out.out, out.err.count("\n")) == ("", 1)
+        assert "3 rows are too few" in out.err
+
+
+def test_text_among_the_losses_stops_only_who_asks_for_the_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = seeded("power_offset(D)").assign(score=lambda table: table["L"] / 2)
+    rows.assign(L=["failed", *rows["L"][1:]]).to_csv(tmp_path / "runs.csv", index=False)
+    line = ["fit", str(tmp_path / "runs.csv"), "--law", "power_offset(D)", "--interval", "none"]
+    assert main([*line, "--target", "score"]) == 0
+    assert f"rows       {len(rows)};" in capsys.readouterr().out
+    for verb in (line, ["judge", line[1]], ["report", line[1], "-o", str(tmp_path / "page")]):
+        assert main(verb) == 2
+        assert "line 2: column L is 'failed', not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -164,7 +182,7 @@ POSITIVE = st.floats(min_value=1e-6, max_value=1e15)
 def test_any_positive_numbers_have_an_answer(tmp_path: Path, rows: list[tuple[float, float, float]]) -> None:
     path = tmp_path / "positive.csv"
     pd.DataFrame(rows, columns=["N", "D", "L"]).to_csv(path, index=False)
-    assert main(["fit", str(path), "--resamples", "20", "--json"]) in (0, 1)
+    assert main(["fit", str(path), "--resamples", "20", "--json"]) in (0, 2)  # 2: too few differ
 
 
 def test_a_folder_of_runs_and_json_lines_are_tables_too(tmp_path: Path) -> None:

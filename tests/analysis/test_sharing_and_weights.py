@@ -110,7 +110,7 @@ def test_a_group_of_too_few_rows_does_not_spoil_the_others() -> None:
     rows = pd.concat([families(noise=0.005), families().head(3).assign(family="few")])
     found = {f.by["family"]: f for f in fit_groups(rows, by=["family"], share=["E"], loss="l2", interval="none")}
     assert list(found) == ["few", "lstm", "mlp", "ssm"]
-    assert "3 rows are too few for A, alpha, B, beta, which are not shared" in found["few"].reason
+    assert "3 rows are too few for A, alpha, B, beta; add runs" in found["few"].reason
     assert found["mlp"].status == "converged"
 
 

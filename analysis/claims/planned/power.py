@@ -192,7 +192,5 @@ def _flat(law: Law, rows: pd.DataFrame) -> str:
         table = (table - table.mean(1, keepdims=True)) / table.std(1, keepdims=True)
         sizes = np.linalg.svd(table, compute_uv=False)
         if sizes[-1] < LEAST_SPREAD * sizes[0]:
-            return (
-                f"{' and '.join(names)} in proportion in all of its runs, so that their terms are one; vary them apart"
-            )
+            return f"{' and '.join(names)} in proportion in all of its runs, so their terms are one; vary them apart"
     return ""

@@ -251,9 +251,7 @@ def _centred(values: Array, cell: pd.Series) -> Array:
 
 def _positive(values: Array, name: str) -> Array:
     if not (values > 0).all():
-        raise NotIdentified(
-            f"a logarithm is taken of {name}, which is not above 0 in {int((~(values > 0)).sum())} runs"
-        )
+        raise NotIdentified(f"a logarithm is taken of {name}, not above 0 in {int((~(values > 0)).sum())} runs")
     return values
 
 

@@ -100,9 +100,7 @@ def loss_at_equal(sample: Sample) -> Contrast:
             by_seed.setdefault(key[0], []).append(delta)
     deltas = [float(np.mean(each)) for each in by_seed.values()]
     if not deltas:
-        raise Untested(
-            f"{' and '.join(sample.pair)} share no range of {sample.axis} at one seed, with two runs of each"
-        )
+        raise Untested(f"{' and '.join(sample.pair)} share no range of {sample.axis} at one seed, with two of each")
     values = np.array(deltas)
     se, df = standard_error(values)
     return Contrast(float(values.mean()), se, df, reason=f"{len(values)} pair{'s' * (len(values) > 1)} of curves")

@@ -180,9 +180,7 @@ def _allocation_data(view: View) -> pd.DataFrame:
     ]
     parts = [part for part in parts if len(part)]
     if not parts:
-        raise Unmet(
-            view.no_frontier or "no budget has a minimum between its sizes, and no law of N and D is identified"
-        )
+        raise Unmet(view.no_frontier or "no budget has a minimum among its sizes, and no law of N and D is identified")
     data = pd.concat(parts, ignore_index=True)
     return pd.concat([data, *_guides(data)], ignore_index=True)
 
