@@ -219,6 +219,7 @@ def isoflop(arguments: Sequence[str]) -> None:
     """What `python -m isoflop.cli` does, in the process that a fork has become."""
     sys.path[0] = os.getcwd()
     sys.argv = ["isoflop", *arguments]
+    import_anew(arguments)
     if RUNNING.intersection(arguments):
         util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
     runpy.run_module("isoflop.cli", run_name="__main__", alter_sys=True)
@@ -226,6 +227,7 @@ def isoflop(arguments: Sequence[str]) -> None:
 
 def python(arguments: Sequence[str]) -> None:
     """What `python -c CODE`, `python -m MODULE` and `python FILE` do, in the process that a fork has become."""
+    import_anew(arguments)
     util.spawnv_passfds = Spawner().spawn  # type: ignore[attr-defined]
     kind, *rest = arguments
     sys.argv = arguments if kind not in ("-c", "-m") else [kind, *rest[1:]]
@@ -237,6 +239,13 @@ def python(arguments: Sequence[str]) -> None:
         exec(compile(rest[0], "<string>", "exec"), vars(main))
     else:
         runpy.run_path(kind, run_name="__main__")
+
+
+def import_anew(arguments: Sequence[str]) -> None:
+    """Forget isoflop where extensions are declared: what they add is found as its modules are imported."""
+    if "ISOFLOP_EXTENSIONS" in os.environ or any("extensions" in argument for argument in arguments):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "isoflop"]:
+            del sys.modules[name]
 
 
 def as_after_exec(keep: Sequence[int] = ()) -> None:
