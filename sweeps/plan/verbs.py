@@ -146,14 +146,22 @@ def _by_training(
 
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
-    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key."""
+    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key.
+
+    A change of family leaves out the baseline's family.KEY that the other family lacks.
+    """
+    from isoflop.scaling.config import choices
     from isoflop.sweeps.plan.ladder import BASE
 
     base = renamed(take(words))
     sides = {BASE: base}
     for change in changes:
-        keys = {word.partition("=")[0] for word in _parts(change)}
-        sides[change] = [*(word for word in base if word.partition("=")[0] not in keys), *_parts(change)]
+        new = dict(word.partition("=")[::2] for word in _parts(change))
+        kept = [word for word in base if word.partition("=")[0] not in new]
+        if family := new.get("family"):
+            known = choices.knobs("family", family)
+            kept = [w for w in kept if not w.startswith("family.") or w[7:].partition("=")[0] in known]
+        sides[change] = [*kept, *_parts(change)]
     if len(sides) <= len(changes):
         raise UserError("--change names one change twice; name it once")
     for word in (word for given in sides.values() for word in given):

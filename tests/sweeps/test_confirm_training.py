@@ -21,7 +21,7 @@ from isoflop.sweeps import costs
 from isoflop.sweeps.plan import buying, ladder
 from isoflop.sweeps.plan.buying import buy
 from isoflop.sweeps.plan.ladder import BASE, LOOKS, Ladder, plan_ladder
-from isoflop.sweeps.plan.verbs import _parts, main
+from isoflop.sweeps.plan.verbs import _parts, _sides, main
 
 CHANGE = "recipe.beta1=0.8"
 WORDS = ["confirm", "family=mlp", "--change", CHANGE]
@@ -90,6 +90,15 @@ def test_both_sides_have_the_same_widths_marks_and_seeds_within_the_budget() -> 
     assert not {c.run_id for c in one} & {c.run_id for c in other}
     assert plan_ladder(sides, 3600.0, long.C[-1] / 4).C[-1] < long.C[-1] / 4
     assert Ladder(**json.loads(json.dumps(vars(long)))) == long
+
+
+def test_another_family_keeps_what_it_shares_of_the_baselines_knobs_and_leaves_out_the_rest() -> None:
+    base = ["family=transformer", "family.head_dim=8", "family.depth=3", "recipe.batch=4"]
+    sides = _sides(base, ["family=lstm", "family=moe,family.depth=2"], Path("there"))
+    assert sides["family=lstm"][:-1] == ["family.depth=3", "recipe.batch=4", "family=lstm"]
+    assert sides["family=moe,family.depth=2"][:-1] == [
+        "family.head_dim=8", "recipe.batch=4", "family=moe", "family.depth=2",
+    ]  # fmt: skip
 
 
 def test_rates_of_both_sides_are_multiplied_alike() -> None:
