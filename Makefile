@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup      ## run the demo into OUT=demo
 	$(BIN)/isoflop demo --out $(OUT) $(DEMO)
 
-test: setup      ## run every test but the nightly ones, two processes more than there are cores
+test: setup      ## run every test but the nightly ones, one process more than there are cores
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 nightly: setup   ## rates by Monte Carlo, known exponents, full products, every golden: piece by piece, resumable

@@ -25,15 +25,11 @@ Isoflop = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.accelerator=cpu"]
 
 
-# the longest files: on the left they wait for other processes much of their time, on the right others compute meanwhile
+# the longest files, longest first; those that compute lie between those that wait for other processes
 LONGEST = (
-    "test_docs", "test_docstrings",
-    "test_study", "test_answers",
-    "test_status_cancel_retry", "test_parametrization",
-    "test_clusters", "test_golden",
-    "test_package", "test_hostile_input",
-    "test_crashes", "test_marks",
-    "test_ranks", "test_plan",
+    "test_docs", "test_plan", "test_confirm_training", "test_status_cancel_retry", "test_cost", "test_command_line",
+    "test_docstrings", "test_sweeper", "test_answers", "test_clusters", "test_marks", "test_study", "test_golden",
+    "test_package", "test_acceptance", "test_crashes", "test_hostile_input", "test_ranks", "test_parametrization",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 
@@ -47,8 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For -n auto, two more than there are cores: at most times two of them wait for Slurm, Ray or a sweep."""
-    return len(os.sched_getaffinity(0)) + 2
+    """For -n auto, one more than there are cores, since one waits for a sweep; each takes 20 s to collect the tests."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -41,7 +41,8 @@ PIECES: dict[str, tuple[str, ...]] = {
     "studies": (*PYTEST, "tests/sweeps/test_answers.py", "tests/sweeps/test_plan.py"),
     "installed": (*PYTEST, "tests/test_package.py", "tests/test_extensions.py"),
     "goldens": ("-m", "tests.golden", "compare"),
-    "gpu": ("benchmarks/gpu.py", "--device", "cpu", "--quick", "--out", "{out}"),
+    "gpu": (*PYTEST, "tests/gpu/test_acceptance.py"),
+    "fuzz": (*PYTEST, "tests/analysis/test_fuzzed_tables.py"),
     "exponents": ("benchmarks/known_exponents.py", "--nightly", "--out", "{out}"),
     "torture": (
         "tests/harness/safety.py", "--out", "{out}", "--hours", "0.5",

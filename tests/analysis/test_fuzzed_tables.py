@@ -44,19 +44,30 @@ def one_sentence(error: UserError) -> None:
 LAWS = ("power(N)", "power_offset(D)", "chinchilla", "chinchilla_tied", "kaplan", "overtraining", "bnsl(D)")
 
 
+def examples(suite: int, night: int) -> pytest.MarkDecorator:
+    """Numbers of tables; make torture makes thousands for each verb."""
+    return pytest.mark.parametrize("tables_made", [suite, pytest.param(night, marks=pytest.mark.nightly)])
+
+
 @pytest.mark.slow
-# nearly every pair of a law and an interval; make torture makes thousands of tables for each verb
-@settings(max_examples=60, **SAME_EVERY_TIME)
-@given(
-    table=tables(),
-    law=st.sampled_from(LAWS),
-    loss=st.sampled_from(["huber", "huber", "l2", "l1", "raw_huber"]),
-    interval=st.sampled_from(["auto", "jackknife", "bootstrap", "mixed", "none"]),
-    share=st.booleans(),
-)
-def test_a_fit_of_anything_is_an_answer_or_a_sentence(
-    table: pd.DataFrame, law: str, loss: str, interval: str, share: bool
-) -> None:
+# at night nearly every pair of a law and an interval
+@examples(30, night=120)
+def test_a_fit_of_anything_is_an_answer_or_a_sentence(tables_made: int) -> None:
+    @settings(max_examples=tables_made, **SAME_EVERY_TIME)
+    @given(
+        table=tables(),
+        law=st.sampled_from(LAWS),
+        loss=st.sampled_from(["huber", "huber", "l2", "l1", "raw_huber"]),
+        interval=st.sampled_from(["auto", "jackknife", "bootstrap", "mixed", "none"]),
+        share=st.booleans(),
+    )
+    def answer(table: pd.DataFrame, law: str, loss: str, interval: str, share: bool) -> None:
+        check_fit(table, law, loss, interval, share)
+
+    answer()
+
+
+def check_fit(table: pd.DataFrame, law: str, loss: str, interval: str, share: bool) -> None:
     by = ["family"] if "family" in table else []
     shared = ["alpha"] if by and share and law.startswith(("power", "chinchilla")) else []
     try:
@@ -78,9 +89,17 @@ def test_a_fit_of_anything_is_an_answer_or_a_sentence(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, **SAME_EVERY_TIME)
-@given(table=tables())
-def test_a_frontier_or_comparison_of_anything_is_an_answer_or_a_sentence(table: pd.DataFrame) -> None:
+@examples(8, night=40)
+def test_a_frontier_or_comparison_of_anything_is_an_answer_or_a_sentence(tables_made: int) -> None:
+    @settings(max_examples=tables_made, **SAME_EVERY_TIME)
+    @given(table=tables())
+    def answer(table: pd.DataFrame) -> None:
+        check_frontier(table)
+
+    answer()
+
+
+def check_frontier(table: pd.DataFrame) -> None:
     for ask in (
         lambda: frontier(table, interval="jackknife", loss="l2", target=[1e20], inference_tokens=1e10),
         lambda: compare(table, ["power", "power_offset(D)"], interval="none", folds=2),

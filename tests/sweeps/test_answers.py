@@ -27,8 +27,8 @@ ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
 
-# of 998 runs of 11 families: as long as all others together
-NIGHTLY = {"scaling": [pytest.mark.nightly]}
+# of 998 runs of 11 families, and a fifth as long: more than all others together
+NIGHTLY = {"scaling": [pytest.mark.nightly], "laws": [pytest.mark.nightly]}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=NIGHTLY.get(name, [])) for name in MADE])
