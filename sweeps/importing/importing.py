@@ -1,7 +1,7 @@
 """Read the logs of a source, whatever format they are in, and write the table of its runs, and their curves.
 
-    read = import_logs("lightning_logs", Path("runs.csv"), Path("curves.csv"))
-    print(read)                                    # what was taken for what, and what could not be read
+    Path("run.jsonl").write_text('{"step": 1, "loss": 2.5}')
+    print(import_logs("run.jsonl", Path("runs.csv"), Path("curves.csv")))     # what was taken for what
 
 One run is in memory at a time: rows wait in a file until the names of all columns are known.
 """
