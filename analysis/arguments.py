@@ -16,7 +16,7 @@ ARGUMENTS = {
     "share": "Parameters with one value in all groups: E, or E,alpha; of optimisers alpha,beta (arXiv:2602.07712)",
     "loss": "huber, l1 or l2 of log residuals; raw_huber, raw_l1, raw_l2 of the loss itself",
     "delta": "Huber threshold: where the loss turns from square to linear",
-    "interval": "auto, jackknife, bootstrap, mixed, profile or none",
+    "interval": "auto, jackknife, bootstrap or none",
     "level": "Coverage of the intervals",
     "resamples": "Resamples of the bootstrap",
     "run": "Column that identifies a run: rows with equal values are one run; default run_id, else every row",

@@ -56,13 +56,6 @@ class RunOptions(GroupOptions):
         """Return the rows that --where keeps, of the searched knobs the best."""
         return self.read(self.run, self.tune, self.by)
 
-    def trunks(self, law: str, by: list[str], options: dict[str, Any]) -> Any:
-        """Return a fit for each group of the marks of a folder of runs and the trunks that they branch from."""
-        from isoflop.analysis.fitting.trunks import add_trunks, fit_trunks
-
-        table = add_trunks(self.tuned(), self.runs)
-        return fit_trunks(table.select(self.where) if self.where else table, law, by=by, **options)
-
 
 @dataclass(frozen=True)
 class LossOptions:

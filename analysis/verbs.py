@@ -56,7 +56,6 @@ def fit_command(
     fitting: o.FitOptions,
     *,
     local: o.LocalOptions,
-    curves: Annotated[bool, "Given a folder of runs: fit their constant-rate trunks (curve.csv) too"] = False,
     as_json: o.Json = False,
 ) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data identify them.
@@ -67,17 +66,13 @@ def fit_command(
     - `isoflop fit runs.csv --law 'sigmoid(L)' --target metric.accuracy` - any column of positive numbers
     - `isoflop fit runs.csv --by family --share E` - one irreducible loss for all families
     - `isoflop fit runs.csv --local` - slopes, loss and best D/N among the runs, identified even when E is not
-    - `isoflop fit runs/ --curves` - fit the marks and the constant-rate trunks that they branch from jointly
     - `isoflop fit runs.csv --pin E=1.69 --interval jackknife --json` - for a script
     """
     by, share = o.names(rows.by), o.names(fitting.share)
     table, law, options = rows.tuned(), o.law(fitting.law, fitting.target), fitting.settings(rows.run)
-    if curves and share:
-        raise UserError("--curves fits each group by itself; leave --share out")
     from isoflop.analysis.fitting.fit import fit_groups
 
-    groups = {"by": by, "share": share} | options
-    fits = rows.trunks(law, by, options) if curves else fit_groups(table, law, **groups)
+    fits = fit_groups(table, law, by=by, share=share, **options)
     quantities = output.local_quantities(fits, local.local, o.place(local.at))
     output.show_fits(fits, quantities, share, as_json, output.mixed(table, rows.by))
 

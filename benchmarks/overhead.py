@@ -40,8 +40,7 @@ PROBED = {
     "text": (
         "transformer",
         100_000,
-        "positions gradients equivariance recurrence_of_positions precision extrapolation symmetry step_time "
-        "critical_batch spectral_rank",
+        "positions gradients equivariance recurrence_of_positions precision extrapolation symmetry step_time",
     ),
     "spectral": ("mlp", 100_000, "information eigenfunctions gradients precision"),
 }

@@ -136,7 +136,7 @@ def _analysis() -> Iterator[tuple[str, ...]]:
     yield "demo-fit-family", "fit", *by, "--json"
     yield "demo-fit-share", "fit", *by, "--share", "E", "--json", "--resamples", "100"
     yield "demo-fit-local", "fit", *by, "--local", "--json", "--interval", "jackknife"
-    for interval in ("bootstrap", "mixed", "profile", "none"):
+    for interval in ("bootstrap", "none"):
         yield f"demo-fit-{interval}", "fit", *lstm, "--interval", interval, "--resamples", "200", "--json"
     for loss in ("l1", "l2", "raw_huber", "raw_l2"):
         yield f"demo-fit-{loss}", "fit", *by, "--loss", loss, "--json", "--resamples", "100"

@@ -3,8 +3,7 @@
     print(judge_forecast("forecast.json", runs))      # UserError where it was changed, or no run was made since
 
 A band is scored by the interval score, which penalises width, and misses more (Gneiting and Raftery 2007,
-Strictly proper scoring rules, J. Am. Stat. Assoc. 102, eq. 43), and law and lines alike by the continuous ranked
-probability score of ln L (ibid., eq. 21 for a Gaussian), which for a line without a band is its absolute error.
+Strictly proper scoring rules, J. Am. Stat. Assoc. 102, eq. 43).
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from isoflop.analysis.claims.provenance import changed_since, committed
 from isoflop.analysis.fitting.local import size_and_data
@@ -39,7 +38,7 @@ class ForecastScore:
     target   the column that was forecast
     level    coverage of the bands
     rows     a row for each run at each point: the group, `at`, observed, predicted, low, high, `inside`, the errors
-             `error`, `error_line` and `error_last` in ln of the target, `interval_score` and `crps` of that logarithm
+             `error`, `error_line` and `error_last` in ln of the target, `interval_score` of that logarithm
     seen     rows left out, since the forecast was fitted to them
     open     points that have no run yet
     runs     the row of each in the table of runs
@@ -54,16 +53,14 @@ class ForecastScore:
 
     @property
     def summary(self) -> dict[str, float | None]:
-        """Over all rows: rmsle, worst, coverage, interval_score and crps of the law; rmsle and crps of each line."""
+        """Over all rows: rmsle, worst, coverage and interval_score of the law; rmsle of each line."""
         banded = self.rows.dropna(subset=["low", "high"])
         figures: dict[str, float | None] = {"rmsle": _rms(self.rows["error"])}
         figures["worst"] = float(self.rows["error"].abs().max())
         figures["coverage"] = float(banded["inside"].mean()) if len(banded) else None
         figures["interval_score"] = float(banded["interval_score"].mean()) if len(banded) else None
-        figures["crps"] = float(self.rows["crps"].mean())
         for line in self.lines:
-            error = self.rows[f"error_{line}"]
-            figures |= {f"rmsle_{line}": _rms(error), f"crps_{line}": float(error.abs().mean())}
+            figures[f"rmsle_{line}"] = _rms(self.rows[f"error_{line}"])
         cells = self.cells
         ratio = (cells["error"].abs() / cells["floor"]).median()
         figures["cell_error"] = float(cells["error"].abs().median())
@@ -96,7 +93,7 @@ class ForecastScore:
         count = f"{len(self.rows)} run{'s' if len(self.rows) > 1 else ''}"
         covered = "no bands" if s["coverage"] is None else f"{s['coverage']:.0%} inside their {self.level:.0%} band"
         score = "" if s["interval_score"] is None else f", interval score {s['interval_score']:.3g}"
-        return f"RMSLE {s['rmsle']:.3%} on {count}, {covered}; CRPS {s['crps']:.3g}{score}"
+        return f"RMSLE {s['rmsle']:.3%} on {count}, {covered}{score}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `isoflop judge --forecast --json`, without the state of git."""
@@ -105,12 +102,12 @@ class ForecastScore:
         return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
 
     def __str__(self) -> str:
-        shown = self.rows[[c for c in self.rows if c not in ("interval_score", "crps")]]
+        shown = self.rows[[c for c in self.rows if c != "interval_score"]]
         percents = dict.fromkeys(("error", *(f"error_{line}" for line in self.lines)), "{:+.2%}".format)
         lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
         s = self.summary
         lines.append(f"law: {self.headline}")
-        lines += [f"{LINES.get(k, k)}: RMSLE {s[f'rmsle_{k}']:.3%}; CRPS {s[f'crps_{k}']:.3g}" for k in self.lines]
+        lines += [f"{LINES.get(k, k)}: RMSLE {s[f'rmsle_{k}']:.3%}" for k in self.lines]
         if (times := s["cell_error_by_floor"]) is not None:
             error = f"means of {len(self.cells)} cells: median |error| {s['cell_error']:.2%}"
             lines.append(f"{error}, {times:.2g} times what the noise of seeds leaves")
@@ -205,9 +202,7 @@ def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -
     for line, guess in point["naive"].items():
         if line != "slopes":
             table[f"error_{line}"] = np.log(np.nan if guess is None else guess) + moves.get(line, law_moved) - observed
-    return table.assign(
-        interval_score=_interval_score(observed, low, high, level), crps=_crps(observed, value, low, high, level)
-    )
+    return table.assign(interval_score=_interval_score(observed, low, high, level))
 
 
 def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float], law: Law) -> Array:
@@ -225,16 +220,6 @@ def _interval_score(x: Array, low: Array, high: Array, level: float) -> Array:
     alpha = 1 - level
     score: Array = (high - low) + 2 / alpha * (np.maximum(low - x, 0) + np.maximum(x - high, 0))
     return score
-
-
-def _crps(x: Array, centre: Array, low: Array, high: Array, level: float) -> Array:
-    """Return the CRPS (Gneiting and Raftery 2007, eq. 21) of a Gaussian whose central interval is as wide; |x - centre|
-    without one."""
-    sd = (high - low) / (2 * ndtri(0.5 + level / 2))
-    z = (x - centre) / np.where(sd > 0, sd, np.nan)
-    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    score = sd * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
-    return np.where(np.isfinite(score), score, np.abs(x - centre))
 
 
 def _rms(error: pd.Series) -> float:

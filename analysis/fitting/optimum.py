@@ -178,7 +178,7 @@ class Optimum:
     problem        the law on the rows, and the objective
     u              the optimum (free,) in the coordinates of the search
     noise          the scatter of one row's residual
-    spread         how the optimum varies from one set of runs to another; None where the interval is profile or none
+    spread         how the optimum varies from one set of runs to another; None where the interval is none
     alternatives   other places u (k, free) that noise cannot tell from the optimum
     remembered     what was worked out from it at some cost, such as its hold-outs, by a key of whoever did
     """

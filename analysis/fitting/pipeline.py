@@ -36,8 +36,8 @@ from isoflop.analysis.fitting.optimum import (
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
-from isoflop.analysis.intervals.profile import covariance, derived_intervals, leans_on, noise_scale, profile_intervals
-from isoflop.analysis.intervals.resampling import bootstrap, jackknife, mixed, shortcuts
+from isoflop.analysis.intervals.profile import covariance, leans_on, noise_scale
+from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
 from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -143,16 +143,9 @@ def _fit_of(
     params, why = {p: joint[name][0] for p, name in names.items()}, {p: joint[name][1] for p, name in names.items()}
     optimum = _optimum(problem, group.rows, solved, groups.places(solved.problem, group))
     notes = [*group.rows.notes, *spans(problem), *solved.notes, *solved.variation.notes]
-    if solved.variation.method == "profile" and not groups.share:
-        derived = derived_intervals(problem, optimum.u, settings.level)
-        for name in [x for x in derived if leans_on(problem, optimum.u, x, solved.standing.flat)]:
-            derived[name], why[name] = Estimate(None if name in SHARES else derived[name].value), _UNIDENTIFIED
-    else:
-        if solved.variation.method == "profile":
-            notes.append("derived quantities have no profile interval where parameters are shared")
-        flat = {p for p, name in names.items() if name in solved.standing.flat}
-        derived, gaps = _derived(optimum, flat, settings.level)
-        why |= gaps
+    flat = {p for p, name in names.items() if name in solved.standing.flat}
+    derived, gaps = _derived(optimum, flat, settings.level)
+    why |= gaps
     estimates, objectives = params | derived, solved.search.solution.objective
     sentences = _describe_gaps({name: (estimates[name], text) for name, text in why.items() if text})
     known = any(e.low is not None or e.high is not None for e in estimates.values())
@@ -230,11 +223,6 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
     notes = shortcuts(method, len(rows.target), len(u), rows.n_runs, settings.resamples)
     if method == "jackknife":
         return _Variation(jackknife(problem, u, rows.runs), method, notes)
-    if method == "mixed":
-        return _Variation(mixed(problem, u, rows.runs), method, notes)
-    if method == "profile":
-        though = "" if rows.n_runs == len(rows.target) else f", though they belong to {rows.n_runs} runs"
-        return _Variation(None, method, [f"profile intervals take rows as independent{though}"])
     spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
     # a fit near least absolute deviations goes through as many rows as it has parameters: they tell nothing of scatter
     least = None
@@ -246,8 +234,6 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
 def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]]:
     """Return every parameter of the joint law with its interval, and why a bound does not exist."""
     problem, u, spread = solved.problem, solved.u, solved.variation.spread
-    if solved.variation.method == "profile":
-        return {name: (estimate, "") for name, estimate in profile_intervals(problem, u, level).items()}
     values = problem.params(u)
     draws = None if spread is None else problem.params(spread.draws)
     alternatives = solved.standing.alternatives

@@ -49,7 +49,7 @@ class Fit:
     n_runs          runs they belong to
     rows            the rows themselves, with the index of the table they came from
     excluded        (reason, rows) for each kind of row that was left out
-    interval        the method of the intervals: jackknife, bootstrap, mixed, profile or none
+    interval        the method of the intervals: jackknife, bootstrap or none
     level           their coverage
     notes           what else should be known of the rows, the options, the intervals
     no_interval     the first reason why an interval is missing; empty where all are there

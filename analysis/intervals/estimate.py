@@ -49,7 +49,7 @@ class Estimate:
 class Spread:
     """Estimates under resampling, and how their scatter becomes a standard error.
 
-    method   jackknife, bootstrap or mixed
+    method   jackknife or bootstrap
     draws    the optimum under each resample, u (draws, free)
     dof      degrees of freedom of Student's t
     units    runs left out, or resamples
@@ -70,7 +70,7 @@ class Spread:
     def error(self, values: Array) -> Array:
         """Return the standard error of a quantity whose value under each draw is given, along the first axis."""
         count = len(values)
-        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1), "mixed": 1 / count}
+        factors = {"jackknife": 1.0, "bootstrap": 1 / (count - 1)}
         with np.errstate(over="ignore", invalid="ignore"):  # a scatter beyond the doubles is infinite
             gaps = values - values.mean(0)
             error: Array = np.sqrt(factors[self.method] * (gaps**2).sum(0))

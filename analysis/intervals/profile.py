@@ -1,12 +1,9 @@
-"""The profile of a parameter: the least objective with that parameter held, and how far it may move before noise
-forbids it.
+"""How far noise lets a parameter move: the least objective with that parameter held.
 
 kappa = E psi^2 / E psi' is the scale at which objective / kappa acts as a log-likelihood (after Huber and Ronchetti,
-Robust Statistics, 2009); an interval is where twice the rise over kappa stays below F(1, rows - parameters). That of a
-derived quantity is its least and greatest value below the same ceiling.
+Robust Statistics, 2009).
 
-    profile(problem, u, "alpha", 0.30) - best    # the rise of the objective
-    profile_intervals(problem, u, 0.95)["alpha"]  # Estimate(value=0.347, low=0.32, high=0.38)
+    held_optima(problem, u, [("alpha", 0.30)])[0][0] - best    # the rise of the objective
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.solving.descent import Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
@@ -28,8 +24,6 @@ _PROFILE_STARTS = 6
 _MOST_FREE = 10
 # a parameter of which more than this share of the variance is that of parameters not identified leans on them
 _MOSTLY = 0.5
-# halvings of a bracket, and steps outward before a side counts as open
-HALVINGS, _STEPS, _STEPS_PULLED = 20, 12, 60
 
 
 def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
@@ -67,12 +61,6 @@ def covariance(problem: Problem, u: Array, kappa: float) -> Array:
     return inverse * kappa / _slope(problem, r[0])
 
 
-def profile(problem: Problem, u: Array, name: str, value: float, others: int = _PROFILE_STARTS) -> float:
-    """Return the least objective with one parameter held at a value, from the optimum and from `others` fresh
-    starts."""
-    return held_optima(problem, u, [(name, value)], others)[0][0]
-
-
 def held_optima(
     problem: Problem, u: Array, held: Sequence[tuple[str, float]], others: int = _PROFILE_STARTS
 ) -> list[tuple[float, Array]]:
@@ -105,66 +93,6 @@ def held_optima(
     return optima
 
 
-def profile_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
-    """Return every parameter with its profile interval, rows taken as independent; an open side is None."""
-    ceiling = _ceiling(problem, u, level)
-    values = problem.params(u)
-    out = {name: Estimate(float(values[name])) for name in problem.law.params}
-    for i, name in enumerate(problem.free):
-        low, high = (_end(problem, u, i, side, ceiling) for side in (-1.0, 1.0))
-        out[name] = Estimate(float(values[name]), low, high)
-    return out
-
-
-def _end(problem: Problem, u: Array, i: int, side: float, ceiling: float) -> float | None:
-    """Return where the profile of parameter i reaches the ceiling on one side, in its own units; its bound, or None if
-    open."""
-    name, log = problem.free[i], bool(problem.logs[i])
-    bound = float(problem.box[0 if side < 0 else 1][i])
-
-    def rises(x: float) -> bool:
-        return not profile(problem, u, name, float(np.exp(x)) if log else x, others=0) < ceiling
-
-    inner, step = float(u[i]), 0.02 if log else 0.02 * max(abs(float(u[i])), 0.05)
-    for _ in range(_STEPS):
-        outer = inner + side * step
-        if side * (outer - bound) >= 0:
-            if not rises(bound):
-                return float(np.exp(bound)) if log else bound
-            outer = bound
-            break
-        if rises(outer):
-            break
-        inner, step = outer, 2 * step
-    else:
-        return None
-    for _ in range(HALVINGS):
-        middle = (inner + outer) / 2
-        inner, outer = (inner, middle) if rises(middle) else (middle, outer)
-    return float(np.exp(inner)) if log else inner
-
-
-def _ceiling(problem: Problem, u: Array, level: float) -> float:
-    """Return the objective up to which noise does not forbid a place, rows taken as independent."""
-    from scipy.special import fdtri
-
-    rows = len(problem.target)
-    kappa = noise_scale(problem, u, np.arange(rows))
-    limit = float(fdtri(1, max(rows - len(u), 1), level)) * kappa / 2
-    return float(expand(problem, u[None], None).f[0]) + limit
-
-
-def derived_intervals(problem: Problem, u: Array, level: float) -> dict[str, Estimate]:
-    """Return every derived quantity with its profile interval: the least and greatest value below the ceiling."""
-    ceiling = _ceiling(problem, u, level)
-    out = {}
-    for name in problem.law.derived:
-        value, slope = _derived(problem, u, name)
-        low, high = (_extreme(problem, u, name, side * slope, ceiling) for side in (-1.0, 1.0))
-        out[name] = Estimate(value, low, high)
-    return out
-
-
 def leans_on(problem: Problem, u: Array, name: str, flat: Collection[str]) -> bool:
     """Return whether a derived quantity depends on one of the parameters in `flat`."""
     slope = _derived(problem, u, name)[1]
@@ -194,53 +122,3 @@ def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
     quantity = problem.law.derive(duals)[name]
     parts = quantity.d if isinstance(quantity, Dual) else {}
     return float(getattr(quantity, "value", quantity)), np.array([float(parts.get(i, 0.0)) for i in range(len(u))])
-
-
-def _extreme(problem: Problem, u: Array, name: str, slope: Array, ceiling: float) -> float | None:
-    """Return the quantity at the end of its profile; None if the profile never reaches the ceiling.
-
-    The end is the least of objective - pull * quantity, with the pull (a Lagrange multiplier) at which the objective
-    stands at the ceiling.
-    """
-    if not slope.any():
-        return _derived(problem, u, name)[0]
-    side, here = float(np.sign(slope @ _derived(problem, u, name)[1])), u
-    local = expand(problem, u[None], None)
-    rise = float(slope @ np.linalg.pinv(local.newton[0] + 1e-9 * local.major[0]) @ slope) / 2
-    pull = np.sqrt((ceiling - local.f[0]) / max(rise, 1e-300))
-    low, high = 0.0, np.inf
-    for _ in range(HALVINGS + _STEPS):
-        at = _pulled(problem, here, name, side * pull)
-        height = float(expand(problem, at[None], None).f[0])
-        if abs(height - ceiling) < 1e-4 * (ceiling - local.f[0]):
-            return _derived(problem, at, name)[0]
-        if height < ceiling:
-            low, here = pull, at
-        else:
-            high = pull
-        pull = 2 * low if not np.isfinite(high) else (low + high) / 2
-    return None
-
-
-def _pulled(problem: Problem, u: Array, name: str, pull: float) -> Array:
-    """Return the least of objective - pull * quantity, by damped Newton steps from u."""
-    low, high = problem.box
-    lam, local = 1e-3, expand(problem, u[None], None)
-    value, slope = _derived(problem, u, name)
-    least = local.f[0] - pull * value
-    for _ in range(_STEPS_PULLED):
-        matrix = local.newton[0] + lam * local.major[0]
-        step = -np.linalg.lstsq(matrix, local.g[0] - pull * slope, rcond=1e-14)[0]
-        at = np.clip(u + step, low, high)
-        trial = expand(problem, at[None], None)
-        value, slope_there = _derived(problem, at, name)
-        gain = least - (trial.f[0] - pull * value)
-        if gain > 0:
-            u, local, slope, least, lam = at, trial, slope_there, least - gain, max(lam / 8, 1e-9)
-            if gain < 1e-12 * abs(least):
-                break
-        else:
-            lam *= 8
-            if lam > 1e9:
-                break
-    return u

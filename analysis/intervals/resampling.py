@@ -21,7 +21,7 @@ from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, WARM, Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 
-METHODS = ("auto", "jackknife", "bootstrap", "mixed", "profile", "none")
+METHODS = ("auto", "jackknife", "bootstrap", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
 _MOST_GROUPS = 1000
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search
@@ -41,8 +41,6 @@ _PILOT, _MOST_LOST = 100, 0.2
 _NEAR = 1e-5
 # 1 - leverage of a run counts as at least this much: below, leaving it out tells nothing to first order
 _LEAST_FREE = 0.02
-# ratios of the variance between runs to that between rows that are tried: none, and eight decades
-_RATIOS = np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 161)])
 
 
 def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) -> list[str]:
@@ -239,44 +237,3 @@ def _satterthwaite(weights: Array, shares: Array) -> Array:
         matrix = np.diag(own[:, c]) - a[:, :, c] @ a[:, :, c].T
         dofs.append(np.trace(matrix) ** 2 / max(float((matrix**2).sum()), 1e-300))
     return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)
-
-
-def mixed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> Spread:
-    """Return the spread of the optimum u (free,) under a run effect and a row effect (REML).
-
-    The residuals at the optimum are taken as X d + run + row, X the Jacobian; the ratio of the two variances maximises
-    the restricted likelihood, and the covariance of the estimates is that of the fitted objective under those
-    variances. Where rows of a run move together this is sharper than leaving runs out, for it assumes more.
-    Patterson and Thompson 1971, Biometrika 58; Liang and Zeger 1986 for the covariance under a working model.
-    """
-    r, jacobian = problem.linearise(u[None])
-    _, psi, inside, _ = problem.objective.terms(r)
-    slope = 1.0 if inside is None else max(float(inside.mean()), 1.0 / r.shape[1])
-    x, y = jacobian[0].T, psi[0] / slope
-    counts = np.bincount(runs).astype(float)
-    sums: Array = np.stack([np.bincount(runs, weights=column) for column in x.T], axis=-1).astype(float)
-    totals: Array = np.bincount(runs, weights=y).astype(float)
-
-    def left(ratio: float) -> tuple[float, Array]:
-        """Return the sum of squares that a ratio of variances leaves, and the whitened normal matrix."""
-        weight = ratio / (1 + ratio * counts)
-        whitened = x.T @ x - (sums * weight[:, None]).T @ sums
-        along = x.T @ y - (sums * weight[:, None]).T @ totals
-        return float(y @ y - (weight * totals**2).sum() - along @ np.linalg.pinv(whitened) @ along), whitened
-
-    def likelihood(ratio: float) -> float:
-        """Return the restricted log-likelihood of a ratio of variances, the row variance profiled out."""
-        squares, whitened = left(ratio)
-        unit = np.sqrt(np.maximum(np.diag(whitened), 1e-300))
-        logdet = np.linalg.slogdet(whitened / unit[:, None] / unit[None, :])[1] + 2 * np.log(unit).sum()
-        spare = len(y) - x.shape[1]
-        return float(-0.5 * (spare * np.log(max(squares, 1e-300)) + np.log1p(ratio * counts).sum() + logdet))
-
-    ratio = max(_RATIOS, key=likelihood)
-    n, free = x.shape
-    bread = np.linalg.pinv(x.T @ x)
-    covariance = left(ratio)[0] / max(n - free, 1) * bread @ (x.T @ x + ratio * sums.T @ sums) @ bread
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    points = np.sqrt(free) * np.concatenate([root.T, -root.T])  # whose scatter is the covariance
-    return Spread("mixed", u + points, len(counts) - 1, len(points))

@@ -1,21 +1,14 @@
-"""Real images: idx files as of MNIST and Fashion-MNIST, CIFAR by torchvision, the digits of scikit-learn.
+"""Real images: CIFAR by torchvision, and the digits of scikit-learn.
 
-    Path("idx").mkdir()
-    for name, n in (("train", 128), ("t10k", 16)):
-        write_idx(Path("idx", f"{name}-images-idx3-ubyte"), np.zeros((n, 8, 8), np.uint8))
-        write_idx(Path("idx", f"{name}-labels-idx1-ubyte"), np.arange(n, dtype=np.uint8) % 10)
-    x, y = Idx(path="idx", size=64, eval_size=16).load().take(torch.arange(4))         # (4, 1, 8, 8), (4,)
+    x, y = SklearnDigits(size=64).load().take(torch.arange(4))         # (4, 1, 8, 8), (4,)
 
 The classes take turns in the fixed order of the training images, so that a smaller size is a prefix of a larger one.
 The held-out images are the test set's, or where there is none the last in that order.
 """
 
-import gzip
 import hashlib
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,11 +21,6 @@ from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, TRAIN, InMemory, stream
 from isoflop.scaling.data.corpus.streams import library
 from isoflop.scaling.task import Task
-
-# the third byte of an idx file's magic number says that its numbers are unsigned bytes, the fourth how many dimensions
-UBYTE = 0x08  # http://yann.lecun.com/exdb/mnist, "The IDX file format"
-# where Debian's dataset-fashion-mnist lies
-FASHION = "/usr/share/datasets/fashion-mnist"
 
 
 @dataclass(frozen=True)
@@ -106,53 +94,6 @@ def _take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
     turn = np.empty(len(classes), np.int64)
     turn[by_class] = np.arange(len(classes)) - starts
     return shuffled[np.lexsort((of_class, turn))]
-
-
-@dataclass(frozen=True)
-class Idx(Images):
-    """path: the folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and those of t10k, also as .gz."""
-
-    path: str = FASHION
-
-    def read(self) -> tuple[_Pixels, _Pixels]:
-        if not (folder := Path(self.path)).is_dir():
-            hint = "on Debian, apt-get install dataset-fashion-mnist" if self.path == FASHION else "name a folder"
-            raise UserError(f"data.path={self.path} is not there; {hint}")
-        return _read_idx_set(folder, "train"), _read_idx_set(folder, "t10k")
-
-
-@lru_cache(maxsize=4)
-def _read_idx_set(folder: Path, name: str) -> _Pixels:
-    images, classes = (_read_idx(folder / f"{name}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
-    if images.ndim != 3 or images.shape[1] != images.shape[2] or classes.shape != images.shape[:1]:
-        shapes = f"images and labels of shapes {images.shape} and {classes.shape}"
-        raise UserError(f"{folder}/{name}-*: {shapes} are not square images with a class each")
-    return _Pixels(images[:, None], classes.astype(np.int64))
-
-
-def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes, packed or not; raise UserError if it is not one."""
-    packed = path.with_name(path.name + ".gz")
-    if not path.is_file() and not packed.is_file():
-        raise UserError(f"{path} is not there, nor with .gz; an idx set has images and labels, of train and of t10k")
-    try:
-        raw = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
-    except (OSError, EOFError) as error:
-        raise UserError(f"{packed} cannot be read ({error}); fix it") from None
-    if raw[:3] != bytes((0, 0, UBYTE)) or len(raw) < 4 + 4 * raw[3]:
-        begins = f"{path} begins with {raw[:4].hex(' ')}"
-        raise UserError(f"{begins}, but an idx file of bytes with 00 00 08 and its dimensions")
-    shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
-    if len(raw) - 4 - 4 * raw[3] != np.prod(shape, dtype=np.int64):
-        size = f"{len(raw) - 4 - 4 * raw[3]} bytes after its head, which speaks of {shape}"
-        raise UserError(f"{path} has {size}; it is not whole")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
-
-
-def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write an array as an idx file."""
-    head = bytes((0, 0, UBYTE, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(head + array.tobytes())
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def test_a_claim_that_no_runs_can_decide_says_why(tmp_path: Path) -> None:
         (PAIR + "noise: -1\n", "noise=-1 must be a number of at least 0"),
         (PAIR + "effect: large\n", "effect='large' must be a number"),
         (PAIR + "negated: perhaps\n", "negated='perhaps' must be true or false"),
-        (PAIR.replace("quantity: difference", "quantity: log_slope_difference"), "needs the key against"),
+        (PAIR.replace("quantity: difference", "quantity: reach_slope_difference"), "needs the key axis"),
         (PAIR + "reach: {L: 1}\n", "quantity=difference takes no reach"),
         ("id: mine\nclaim: No.\nuntestable: why\nquantity: run_mean\n", "leave out quantity"),
     ],

@@ -154,7 +154,7 @@ def test_a_figure_that_is_none_or_cannot_be_drawn_is_one_sentence(
     for arguments, sentence in (
         (["-f", "isoflop_profilse"], "did you mean isoflop_profiles?"),
         (["-f", "rates"], "rates cannot be drawn: no run has a learning rate"),
-        (["-f", "cost", "-o", str(tmp_path / "x.gif")], "a figure is written as .svg, .png"),
+        (["-f", "rates", "-o", str(tmp_path / "x.gif")], "a figure is written as .svg, .png"),
     ):
         assert main(["plot", str(tmp_path / "r.csv"), *arguments]) == 2
         assert sentence in capsys.readouterr().err

@@ -83,12 +83,6 @@ def test_a_grid_keeps_its_intervals() -> None:
     assert all(e.low is not None and e.high is not None for e in answer.params.values())
 
 
-def test_a_profile_interval_leans_on_nothing_flat_either() -> None:
-    answer = fit(simulated("two sizes", 0), "chinchilla", interval="profile")
-    assert answer.status == "not_identified"
-    assert all(answer.derived[name].low is None and answer.derived[name].high is None for name in ("a", "b"))
-
-
 def test_a_large_table_keeps_its_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     # starts and status are worked out on a part, whose own optimum lies outside the intervals of all rows
     monkeypatch.setattr("isoflop.analysis.fitting.pipeline.MOST_ROWS", 200)

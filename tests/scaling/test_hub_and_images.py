@@ -1,10 +1,10 @@
 """Datasets of Hugging Face in a folder, and images: what is read, how subsets are made, what is refused."""
 
-import gzip
 import json
 import pickle
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from isoflop.errors import UserError
 from isoflop.scaling.data import hf, images
 from isoflop.scaling.data.hf import HuggingFace
-from isoflop.scaling.data.images import Cifar, Idx, SklearnDigits, write_idx
+from isoflop.scaling.data.images import Cifar, SklearnDigits
 
 TEXTS = [f"row {number}: " + "of a few words " * (1 + number % 7) for number in range(200)]
 
@@ -96,27 +96,25 @@ def test_a_dataset_that_cannot_be_had_is_one_sentence(tmp_path: Path, knobs: dic
     assert "\n" not in str(refusal.value)
 
 
-def idx_folder(folder: Path, train: int = 400, test: int = 60, pack: bool = False) -> Path:
+@dataclass(frozen=True)
+class Squares(images.Images):
     """Images of 6 by 6 pixels of ten classes, each with its class in a corner, in unequal numbers."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name, n in (("train", train), ("t10k", test)):
-        classes = np.minimum(rng.integers(13, size=n), 9).astype(np.uint8)
-        pixels = rng.integers(256, size=(n, 6, 6)).astype(np.uint8)
-        pixels[:, 0, 0] = classes
-        for path, array in ((f"{name}-images-idx3-ubyte", pixels), (f"{name}-labels-idx1-ubyte", classes)):
-            write_idx(folder / path, array)
-            if pack:
-                (folder / f"{path}.gz").write_bytes(gzip.compress((folder / path).read_bytes()))
-                (folder / path).unlink()
-    return folder
+
+    def read(self) -> tuple[images._Pixels, images._Pixels]:
+        rng = np.random.default_rng(0)
+        return self.drawn(rng, 400), self.drawn(rng, 60)
+
+    def drawn(self, rng: np.random.Generator, n: int) -> images._Pixels:
+        classes = np.minimum(rng.integers(13, size=n), 9)
+        pixels = rng.integers(256, size=(n, 1, 6, 6)).astype(np.uint8)
+        pixels[:, 0, 0, 0] = classes
+        return images._Pixels(pixels, classes.astype(np.int64))
 
 
-def test_subsets_of_images_are_nested_and_have_as_many_of_each_class(tmp_path: Path) -> None:
-    folder = idx_folder(tmp_path / "idx")
+def test_subsets_of_images_are_nested_and_have_as_many_of_each_class() -> None:
     before: tuple[torch.Tensor, torch.Tensor] | None = None
     for size in (2**4, 2**5, 2**6, 2**7):
-        examples = Idx(path=str(folder), size=size).load()
+        examples = Squares(size=size).load()
         x, y = examples.take(torch.arange(examples.n))
         counts = torch.bincount(y, minlength=10)
         assert examples.n == size
@@ -125,26 +123,24 @@ def test_subsets_of_images_are_nested_and_have_as_many_of_each_class(tmp_path: P
             assert torch.equal(x[: len(before[0])], before[0])
             assert torch.equal(y[: len(before[1])], before[1])
         before = x, y
-    everything = Idx(path=str(folder)).load()
+    everything = Squares().load()
     assert everything.n == 400
     assert sum(len(y) for _, y in everything.held_out(16)) == 60
 
 
-def test_an_image_keeps_its_class_and_packed_files_are_the_same(tmp_path: Path) -> None:
-    plain = Idx(path=str(idx_folder(tmp_path / "idx"))).load()
-    packed = Idx(path=str(idx_folder(tmp_path / "packed", pack=True))).load()
+def test_an_image_keeps_its_class() -> None:
+    plain = Squares().load()
     x, y = plain.take(torch.arange(plain.n))
-    assert torch.equal(packed.take(torch.arange(plain.n))[0], x)
     corner = x[:, 0, 0, 0]
     assert torch.equal(corner.argsort(stable=True), y.argsort(stable=True))  # the same affine map of every class
     assert float(x.mean()) == pytest.approx(0, abs=1e-5)
-    assert plain.facts["data.content"] == packed.facts["data.content"]
+    with pytest.raises(UserError, match=r"data\.size=1000 is more than the 400 images there are"):
+        Squares(size=1000).load()
 
 
-def test_one_permutation_of_pixels_is_applied_to_all_images(tmp_path: Path) -> None:
-    folder = str(idx_folder(tmp_path / "idx"))
-    plain, permuted = Idx(path=folder).load(), Idx(path=folder, permuted=True).load()
-    other = Idx(path=folder, permuted=True, version=1).load()
+def test_one_permutation_of_pixels_is_applied_to_all_images() -> None:
+    plain, permuted = Squares().load(), Squares(permuted=True).load()
+    other = Squares(permuted=True, version=1).load()
     x, mixed = plain.x.flatten(1), permuted.x.flatten(1)
     place = [int((mixed == x[:, [pixel]]).all(0).nonzero()[0]) for pixel in range(36)]
     assert sorted(place) == list(range(36))
@@ -204,32 +200,6 @@ def test_a_torchvision_that_does_not_fit_torch_is_one_sentence(
     said = r"by torchvision, but torchvision is installed and cannot be imported \(.+\); install one of a version"
     with pytest.raises(UserError, match=said):
         Cifar(path=str(tmp_path)).load()
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("magic", "train-images-idx3-ubyte begins with 00 00 0d 03, but an idx file of bytes with 00 00 08"),
-        ("short", "train-images-idx3-ubyte has .* bytes after its head, which speaks of .*; it is not whole"),
-        ("missing", "t10k-labels-idx1-ubyte is not there, nor with .gz"),
-        ("folder", "data.path=.*gone is not there; name a folder"),
-        ("size", "data.size=1000 is more than the 400 images there are"),
-    ],
-)
-def test_images_that_cannot_be_read_are_one_sentence(tmp_path: Path, how: str, said: str) -> None:
-    folder = idx_folder(tmp_path / "idx")
-    path, knobs = folder / "train-images-idx3-ubyte", {}
-    if how == "magic":
-        path.write_bytes(b"\0\0\x0d\x03" + path.read_bytes()[4:])
-    elif how == "short":
-        path.write_bytes(path.read_bytes()[:-1])
-    elif how == "missing":
-        (folder / "t10k-labels-idx1-ubyte").unlink()
-    elif how == "size":
-        knobs = {"size": 1000}
-    with pytest.raises(UserError, match=said) as refusal:
-        Idx(path=str(folder / "gone" if how == "folder" else folder), **knobs).load()
-    assert "\n" not in str(refusal.value)
 
 
 def test_prose_is_taken_from_the_packages_of_a_small_tree(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def measured(rows: list[record.Row]) -> list[dict[str, object]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A finished run of two marks whose weights were kept."""
-    train(tmp_path / "kept", "trainer.keep=marks", "probe=[spectral_rank]")
+    train(tmp_path / "kept", "trainer.keep=marks", "probe=[precision]")
     assert [RunFolder(tmp_path / "kept").weights(D).exists() for D in (2048, 4032)] == [True, True]
     return tmp_path / "kept"
 
@@ -50,10 +50,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_further_probe_of_kept_weights_trains_nothing_and_finds_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = train(tmp_path / "both", "probe=[positions,spectral_rank]")
+    both = train(tmp_path / "both", "probe=[positions,precision]")
     before = record.read(folder)
     monkeypatch.setattr(Attempt, "build_module", lambda *_: pytest.fail("it trains"))
-    rows = train(folder, "probe=[positions,spectral_rank]")
+    rows = train(folder, "probe=[positions,precision]")
     assert measured(rows) == measured(both)
     assert [row["wall_s"] for row in rows] == [row["wall_s"] for row in before]  # of the training, which was then
     assert {point[:2] for point in RunFolder(folder).read_probes()} >= {(2048, "positions"), (4032, "positions")}
@@ -68,7 +68,7 @@ def test_weights_of_another_device_may_give_a_loss_that_differs_by_its_rounding(
     record.write(folder, rows)
     asked, build = [], Attempt.build_module
     monkeypatch.setattr(Attempt, "build_module", lambda *given: asked.append(True) or build(*given))
-    again = train(folder, "probe=[positions,spectral_rank]", "trainer.keep=marks")
+    again = train(folder, "probe=[positions,precision]", "trainer.keep=marks")
     assert bool(asked) is trains
     assert all(isinstance(row["probe.positions.late"], float) for row in again)
     assert trains or "trained on another card, measured on " in RunFolder(folder).log.read_text()
@@ -90,7 +90,7 @@ def test_weights_that_do_not_give_the_loss_of_the_record_are_not_measured(folder
     rows = train(folder, "probe=[positions]", "trainer.keep=marks")
     assert [row["L"] for row in rows] == [row["L"] for row in before]
     assert all(isinstance(row["probe.positions.late"], float) for row in rows)
-    assert all("probe.spectral_rank.stable" in row for row in rows)
+    assert all("probe.precision.delta_4" in row for row in rows)
     assert damage == "lost" or "weights.2048.ckpt" in RunFolder(folder).log.read_text()
     assert path.exists()  # the run was made again, and keeps them
 

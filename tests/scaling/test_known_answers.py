@@ -18,7 +18,6 @@ from isoflop.scaling.data.synthetic.filtering import Filtering
 from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
 from isoflop.scaling.data.synthetic.manifold import Manifold
 from isoflop.scaling.data.synthetic.markov import HiddenMarkov, Markov
-from isoflop.scaling.data.synthetic.parity import Parity
 from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
 from isoflop.scaling.data.synthetic.recall import Recall
 from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
@@ -261,16 +260,6 @@ def test_the_running_product_is_followed() -> None:
         assert (state == y[:, t].numpy()).all()
 
 
-def test_parity_is_of_the_bits_that_count() -> None:
-    x, y = Parity(size=320).load().take(torch.arange(10))
-    assert (y == x.cumsum(1) % 2).all()
-    few = Parity(size=100, relevant=3)
-    x, y = few.load().take(torch.arange(100))
-    assert len(few.positions()) == 3
-    assert (y[:, :-1] == -1).all()
-    assert (y[:, -1] == x[:, few.positions()].sum(1) % 2).all()
-
-
 @pytest.mark.parametrize("length", [4, 8, 16])
 def test_the_kernels_eigenvalues_on_the_two_irreps_are_in_the_ratio_of_theory(length: int) -> None:
     features, n = 4, 100_000
@@ -435,7 +424,6 @@ def test_a_linear_readout_is_left_with_the_energy_beyond_its_width() -> None:
         (Recall, {"vocab_size": 65}, r"data\.vocab_size=65 is odd, but half of it are keys; give an even one"),
         (Recall, {"seq_len": 16}, r"data\.seq_len=16 is not a whole number of at least 32"),
         (Tracking, {"group": "S9"}, r"data\.group='S9' is not one of S3 to S6, A3 to A6 and Z2 to Z720"),
-        (Parity, {"relevant": 40}, r"data\.relevant=40 is more than data\.seq_len=32; give fewer"),
         (Permutation, {"irrep": "sign"}, r"data\.irrep='sign' is not one of trivial, standard"),
         (Hierarchy, {"synonyms": 9}, r"data\.synonyms=9 for each feature are more tuples of data\.branch=2 than"),
         (Hierarchy, {"levels": 13}, r"data\.branch=2 and data\.levels=13 make more than 4096 symbols; lower one"),

@@ -25,7 +25,6 @@ from isoflop.scaling.data.synthetic.markov import Markov, _chain
 from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.families.base import Model
 from isoflop.scaling.probes import step_time
-from isoflop.scaling.probes.critical_batch import CriticalBatch
 from isoflop.scaling.probes.eigenfunctions import Eigenfunctions, _rank, _spearman
 from isoflop.scaling.probes.equivariance import Equivariance
 from isoflop.scaling.probes.extrapolation import Extrapolation
@@ -34,7 +33,6 @@ from isoflop.scaling.probes.information import Information
 from isoflop.scaling.probes.positions import Positions
 from isoflop.scaling.probes.precision import Precision, _rounded
 from isoflop.scaling.probes.recurrence_of_positions import RecurrenceOfPositions
-from isoflop.scaling.probes.spectral_rank import _shares
 from isoflop.scaling.probes.step_time import StepTime, _least_time, _log_slope
 from isoflop.scaling.probes.symmetry import Symmetry, _share_of_chain, _share_of_pairs
 from isoflop.scaling.subject import Measurement, Probe, Subject, _untouched, measure, refuse_probe
@@ -265,28 +263,6 @@ def test_weights_on_the_grid_lose_nothing_and_others_do() -> None:
     assert Precision(bits=(4,)).measure(it).scalars["delta_4"] == pytest.approx(0, abs=1e-6)
     assert abs(Precision(bits=(2,)).measure(it).scalars["delta_2"] or 0) > 1e-3
     assert _rounded(torch.tensor([1.0, 0.4, -0.2]), 2).tolist() == [1.0, 0.0, 0.0]
-
-
-def test_the_noise_scale_of_a_constant_that_is_fitted_to_noise() -> None:
-    class Constant(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.value = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.value.expand(len(x), 1)
-
-    # the gradient of one example is 2 (c - y), so that B = var(y) / (c - mean(y))²
-    y = torch.randn(4096, 1, generator=torch.Generator().manual_seed(1))
-    task = Task("vectors", 1, 1, 1, targets=1, loss="mse")
-    it = Subject(Constant(), task, InMemory(y, y, y, y), "fp32", seed=0)  # type: ignore[arg-type]
-    scale = CriticalBatch(small=1, batches=4096).measure(it).scalars["noise_scale"]
-    assert scale == pytest.approx(float(y.var() / (0.5 - y.mean()) ** 2), rel=0.1)
-
-
-def test_the_rank_of_an_identity_is_whole_and_of_an_outer_product_one() -> None:
-    assert _shares(torch.eye(8)) == pytest.approx((1, 1))
-    assert _shares(torch.ones(8, 8)) == pytest.approx((1 / 8, 1 / 8))
 
 
 class Fading(nn.Module):

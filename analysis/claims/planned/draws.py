@@ -211,7 +211,7 @@ DRAWERS: Mapping[str, Drawer] = {
     "geometric_mean": _factor,
     "ratio": _ratio,
     "share_above": _share,
-    **dict.fromkeys(("slope", "log_slope", "log_slope_difference"), _slope),
+    **dict.fromkeys(("slope", "log_slope"), _slope),
     "correlation": _correlated,
     **dict.fromkeys(("reach", "reach_ratio", "reach_slope", "reach_slope_difference"), _price),
     **dict.fromkeys(("loss_at_equal", "loss_contrast"), _equal),

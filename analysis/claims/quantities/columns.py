@@ -21,7 +21,6 @@ from isoflop import record
 from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Ratio, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.cells import cell_of, choices, of_runs, pairs
 from isoflop.analysis.runs.runs import Runs
-from isoflop.wording import number
 
 Array = NDArray[np.float64]
 # declares a quantity of a column, which may be reduced over marks and have another column subtracted
@@ -136,17 +135,6 @@ def ratio(sample: Sample, name: str) -> Contrast:
     se = math.sqrt(max(0.0, of_a - 2 * value * both_ab + value**2 * of_b)) / abs(float(b.mean()))
     means, covariance = (float(a.mean()), float(b.mean())), (float(of_a), float(of_b), float(both_ab))
     return Ratio(value, se, n - 1, reason=f"{n} pairs of runs", means=means, covariance=covariance)
-
-
-@of_column(
-    subject="pair",
-    needs=("against",),
-    wording="the slope of ln {of} on ln {against} is {amount} lower for {lower} than for {higher}",
-)
-def log_slope_difference(sample: Sample, name: str) -> Contrast:
-    """difference between two groups of the slope of the logarithm of a column on the logarithm of another"""
-    one, two = (_slope_of(sample, side, name, logarithm=True) for side in sample.sides)
-    return minus(one, two, f"{number(one.value)} and {number(two.value)}")
 
 
 def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str]) -> tuple[float, float, float, int]:

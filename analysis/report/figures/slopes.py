@@ -1,6 +1,4 @@
-"""Straight lines on logarithmic axes: the loss above E, the exponent that theory gives, the loss on other data."""
-
-import re
+"""Straight lines on logarithmic axes: the loss above E, and the exponent that theory gives."""
 
 import numpy as np
 import pandas as pd
@@ -17,9 +15,6 @@ from isoflop.errors import FitError
 MOST_BARS = 40
 # an axis -> the column in which a generator records its exponent (scaling/data/synthetic)
 KNOWN = {"D": "data.alpha_D", "N": "data.alpha_N"}
-MOST = 6
-# characters that make a column's name a path in Vega
-PATH = re.compile(r"[.\[\]\\]")
 
 
 @figure(order=6, needs="a family whose E is identified, with an interval")
@@ -124,36 +119,3 @@ def _known_exponents_data(rows: pd.DataFrame, x: str, theory: float, alpha: Esti
     label = lines[0].iloc[[-1]].assign(kind="label", label=f"theory {theory:.3g}")
     parts = [rows[[c for c in ("family", "N", "D", "L", "seed") if c in rows]].assign(kind="run"), *lines, label]
     return pd.concat(parts, ignore_index=True).assign(family=rows["family"].iloc[0])
-
-
-@figure(order=40, needs="losses on other held-out data, columns L.NAME")
-def loss_to_loss(view: View) -> Figure:
-    """Loss on other held-out data against the loss on the training distribution: whether a gain carries over.
-
-    Over runs of one family the two are related by a shifted power law whatever their size (Brandfonbrener et al. 2024,
-    arXiv:2411.12925); families that lie on one line differ in compute alone.
-    """
-    others = [str(c) for c in view.rows if str(c).startswith("L.") and view.rows[c].notna().sum() >= 3]
-    if not others:
-        raise Unmet("the runs have no loss on other data")
-    places = ["N", "D"] if {"N", "D"} <= set(view.rows) else []
-    data = view.rows[["family", *places, "L", *others]].assign(kind="run").reset_index(drop=True)
-    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
-    views = []
-    for name in others[:MOST]:
-        tips = g.tooltip(("family", "N", "D", "L"), data, view.loss_unit)
-        field = {"field": PATH.sub(r"\\\g<0>", name), "type": "quantitative"}
-        y = field | {k: v for k, v in g.log(name, data, f"loss on {name.removeprefix('L.')}").items() if k != "field"}
-        x = g.log("L", data, unit=view.loss_unit)
-        views.append([g.layer("point", "run", x=x, y=y, color=hue, shape=shape, tooltip=tips)])
-    slopes = [f"{name.removeprefix('L.')} {_slope(data, name):.2f}" for name in others[:MOST]]
-    title = "Loss on other data against the held-out loss"
-    subtitle = f"A point is a run; both axes are logarithmic. Slopes over all runs: {', '.join(slopes)}."
-    return Figure("loss_to_loss", title, subtitle, f"{title}. {subtitle}", g.beside(views), data)
-
-
-def _slope(data: pd.DataFrame, name: str) -> float:
-    """Return the slope of ln L.name on ln L."""
-    rows = data[["L", name]].dropna()
-    x, y = np.log(rows["L"].to_numpy(float)), np.log(rows[name].to_numpy(float))
-    return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 0 else float("nan")
