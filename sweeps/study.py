@@ -32,12 +32,6 @@ SMALLER = "hydra.sweeper.larger=[]"
 EVERY = "all"
 
 
-def _oracles() -> Sequence[str]:
-    from isoflop.scaling.oracles.make import NAMES
-
-    return tuple(NAMES)
-
-
 @dataclass(frozen=True)
 class Study:
     """What the yaml of a study says beside its runs."""
@@ -56,8 +50,6 @@ class Study:
     """How the forecast weighs rows, as `isoflop fit --weights`."""
     rivals: tuple[str, ...] = ()
     """Laws whose forecasts stand beside it, as kaplan or best, the average of laws."""
-    oracles: tuple[Annotated[str, OneOf(_oracles)], ...] = ()
-    """Learners that are solved and not trained (scaling/oracles), whose runs belong to it."""
     name: str = field(default="", metadata=NOT_A_KEY)
     """The name of its yaml."""
     runs: int = field(default=0, metadata=NOT_A_KEY)

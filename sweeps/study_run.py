@@ -3,8 +3,6 @@
 run("known", Path("studies/known"))        # runs.csv, verdicts.json and report/ in that folder
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,8 +68,6 @@ def _make(study: Study, out: Path, overrides: Sequence[str], pause: bool) -> tup
     trained = train(arguments)
     if trained not in (0, 1):  # failed runs are rows too, and a report is due all the more
         return trained, False
-    if study.oracles:  # learners that are solved and not trained, in a process that may import torch
-        subprocess.run([sys.executable, "-m", "isoflop.scaling.oracles.make", str(runs), *study.oracles], check=True)
     collect(runs, table)
     return trained, True
 

@@ -9,9 +9,9 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_245,
-    "files": 289,
-    "public_names": 1_156,
+    "lines": 41_562,
+    "files": 283,
+    "public_names": 1_139,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 from families import REFERENCES, TASKS, family
+from oracles.hierarchy import Hierarchy
+from oracles.manifold import Manifold
+from oracles.samples import kernel, samples_to_halve
+from oracles.spectra import left_by_descent, unseen_mass
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.errors import UserError
@@ -15,14 +19,12 @@ from isoflop.scaling.cost import count, parameters_by_role
 from isoflop.scaling.data.base import HELD_OUT, TRAIN
 from isoflop.scaling.data.synthetic import filtering, markov
 from isoflop.scaling.data.synthetic.filtering import Filtering
-from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
-from isoflop.scaling.data.synthetic.manifold import Manifold
 from isoflop.scaling.data.synthetic.markov import HiddenMarkov, Markov
-from isoflop.scaling.data.synthetic.permutation import Permutation, kernel, samples_to_halve
+from isoflop.scaling.data.synthetic.permutation import Permutation
 from isoflop.scaling.data.synthetic.recall import Recall
-from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
+from isoflop.scaling.data.synthetic.spectral import Spectral
 from isoflop.scaling.data.synthetic.tracking import Tracking, _products
-from isoflop.scaling.data.synthetic.zipf import Zipf, frequencies, unseen_mass
+from isoflop.scaling.data.synthetic.zipf import Zipf, frequencies
 from isoflop.scaling.families.references import Linear, Table
 from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.task import Task

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import Isoflop, Rate
+from known_exponents import solved
+from oracles import make, samples, spectra
+from oracles.make import SolvedCurve, write
+from oracles.samples import _nearest, _smallest, samples_to_halve
 
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, read_claim
@@ -21,12 +26,10 @@ from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.runs.cells import tune
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
-from isoflop.scaling.data.synthetic.permutation import IRREPS, samples_to_halve
-from isoflop.scaling.oracles import make, samples, spectra
-from isoflop.scaling.oracles.make import SolvedCurve, write
-from isoflop.scaling.oracles.samples import _nearest, _smallest
+from isoflop.scaling.data.synthetic.permutation import IRREPS
 from isoflop.sweeps import study
 
+SOLVED = yaml.safe_load((Path(make.__file__).parent / "known.yaml").read_text())
 HALF = {"name": "a", "title": "b", "law": "power(D)", "of": "alpha", "theory": 0.5}
 
 
@@ -38,7 +41,10 @@ HALF = {"name": "a", "title": "b", "law": "power(D)", "of": "alpha", "theory": 0
 def test_the_calibration_agrees_with_theory_in_every_known_answer(isoflop: Isoflop, tmp_path: Path) -> None:
     done = isoflop("study", "calibration", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    known = json.loads((tmp_path / "verdicts.json").read_text())["known"]
+    trained = json.loads((tmp_path / "verdicts.json").read_text())["known"]
+    assert {result["name"] for result in trained} == {"G2", "G3", "M"}
+    assert all(f"{result['theory']:.3f}" in done.stdout for result in trained)
+    known = trained + solved("short", tmp_path / "solved")
     assert {result["name"] for result in known} == {"G1", "G2", "G3", "G6", "G11", "G12", "M"}
     # of two curves with so small an exponent the least absolute deviations are as small at .04 as at .11
     unclear = ["samples over (L - 1) d, trivial"]
@@ -47,10 +53,15 @@ def test_the_calibration_agrees_with_theory_in_every_known_answer(isoflop: Isofl
     for result in (one for one in known if one["verdict"] == "supported"):
         half = 0.0 if result["low"] is None else (result["high"] - result["low"]) / 2
         assert abs(result["estimate"] - result["theory"]) <= max(0.03, half), result
-        assert f"{result['theory']:.3f}" in done.stdout
-    # trained runs and those of oracles are rows of one table
-    families = {row["family"] for row in pd.read_csv(tmp_path / "runs.csv").to_dict("records")}
-    assert {"table", "linear", "unseen_mass", "descent", "nearest_neighbour", "least_squares"} <= families
+    families = set(read_runs(tmp_path / "solved" / "runs")["family"])
+    assert families == {
+        "unseen_mass",
+        "descent",
+        "nearest_neighbour",
+        "local_plane",
+        "permutation_kernel",
+        "least_squares",
+    }
 
 
 def test_the_known_answers_of_every_study_can_be_read() -> None:
@@ -58,10 +69,11 @@ def test_the_known_answers_of_every_study_can_be_read() -> None:
     assert {"calibration", "calibration_long"} <= {one.name for one in studies}
     for one in studies:
         assert one.load_known(), one.name
+    assert all(read_known(part["known"], "known.yaml") for part in SOLVED.values())
 
 
 def test_the_exponents_of_samples_in_the_calibration_are_those_of_their_theory() -> None:
-    stated = {one.title: one.theory for one in study.read("calibration").load_known()}
+    stated = {one["title"]: one["theory"] for one in SOLVED["short"]["known"]}
     for irrep in IRREPS:
         sizes = [(length - 1) * samples.FEATURES for length in samples.LENGTHS]
         halved = [samples_to_halve(length, samples.FEATURES, irrep) for length in samples.LENGTHS]
@@ -124,7 +136,7 @@ def test_a_known_answer_that_cannot_be_is_one_sentence(change: Mapping[str, Any]
 
 def test_an_oracle_is_made_once_and_its_rows_are_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch_threads = torch.get_num_threads()
-    make.main([str(tmp_path / "runs"), "spectral"])
+    make.make(tmp_path / "runs", ["spectral"])
     torch.set_num_threads(torch_threads)
     folders = sorted((tmp_path / "runs").iterdir())
     assert len(folders) == 6
@@ -132,7 +144,7 @@ def test_an_oracle_is_made_once_and_its_rows_are_records(tmp_path: Path, capsys:
     assert {row["family"] for row in rows} == {"descent"}
     assert all(row["status"] == "ok" and row["L"] > 0 for row in rows)
     assert "spectral solved" in capsys.readouterr().out
-    make.main([str(tmp_path / "runs"), "spectral"])
+    make.make(tmp_path / "runs", ["spectral"])
     torch.set_num_threads(torch_threads)
     assert capsys.readouterr().out == ""
     with pytest.raises(UserError, match=r"'zip' is not an oracle; choose among zipf, spectral"):
@@ -147,7 +159,7 @@ def test_curves_that_differ_in_what_decides_them_are_different_runs(tmp_path: Pa
 
 
 def test_the_nearest_neighbours_are_those_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isoflop.scaling.oracles.samples.D", (2**13, 2**14, 2**15))
+    monkeypatch.setattr("oracles.samples.D", (2**13, 2**14, 2**15))
     generator = torch.Generator().manual_seed(0)
     x, at = (torch.randn(n, 3, generator=generator).double() for n in (2**15, 20))
     for n, near in zip((2**13, 2**14, 2**15), _nearest(x, at, 5), strict=True):

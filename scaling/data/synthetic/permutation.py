@@ -55,25 +55,3 @@ class Permutation(Synthetic):
         c = np.ones(self.seq_len) if self.irrep == "trivial" else c - c.mean()
         x = stream(self.version, which).standard_normal((n, self.seq_len, self.features))
         return x, np.einsum("nad,a,d->n", x, c / np.linalg.norm(c), w / np.linalg.norm(w))
-
-
-def kernel(x: Array, y: Array) -> Array:
-    """Return k of all pairs of sequences, (n, L, d) and (m, L, d) to (n, m)."""
-    length, features = x.shape[1:]
-    invariant = x.sum(axis=1) @ y.sum(axis=1).T
-    return np.asarray((invariant + x.reshape(len(x), -1) @ y.reshape(len(y), -1).T) / (features * length**2))
-
-
-def samples_to_halve(length: int, features: int, irrep: str) -> float:
-    """Return the examples at which, in theory, ridgeless kernel regression halves the error on an irrep.
-
-    With eigenvalues λ_i and an effective ridge κ that solves n = Σ λ_i / (λ_i + κ), the error on mode i is
-    (κ / (λ_i + κ))² / (1 - γ), γ = Σ (λ_i / (λ_i + κ))² / n (arXiv:2006.13198, eqs. 4-5).
-    """
-    values, counts = np.array([1.0 + length, 1.0])[:, None], np.array([1, length - 1])[:, None] * features
-    kappa = np.geomspace(1e-4, 1e4, 4001) * length**0.5
-    learned = values / (values + kappa)  # (irreps, points)
-    n = (counts * learned).sum(axis=0)
-    gamma = (counts * learned**2).sum(axis=0) / n
-    error = (1 - learned[IRREPS.index(irrep)]) ** 2 / (1 - gamma)
-    return float(np.exp(np.interp(np.log(0.5), np.log(error), np.log(n))))

@@ -17,11 +17,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from isoflop.checks import Limits, not_negative
-from isoflop.scaling.data.base import Array, Synthetic, stream
+from isoflop.scaling.data.base import Synthetic, stream
 from isoflop.scaling.task import Task
 
 
@@ -55,18 +54,3 @@ class Spectral(Synthetic):
         z, noise = numbers[:, :-1], numbers[:, -1]
         y = z @ energy**0.5 + self.sigma * noise
         return torch.from_numpy(z * k ** (-self.b / 2)).float(), torch.from_numpy(y[:, None]).float()
-
-
-def left_by_descent(
-    width: ArrayLike, steps: ArrayLike, a: float, b: float, rate: float = 1.0, features: int = 1_000_000
-) -> Array:
-    """Return Σ c_k (1 - rate k^-b)^2t up to each width plus Σ c_k beyond, with c_k = k^-a.
-
-    width and steps: (points,), broadcast. What lies beyond `features` is the integral from features + 1/2.
-    """
-    k = np.arange(1, features + 1, dtype=np.float64)
-    energy, decay = k**-a, 2 * np.log1p(-rate * k**-b, where=k**-b * rate < 1, out=np.full(features, -np.inf))
-    beyond = np.append(energy, (features + 0.5) ** (1 - a) / (a - 1))[::-1].cumsum()[::-1]
-    widths, times = np.broadcast_arrays(width, steps)
-    pairs = zip(widths, times, strict=True)
-    return np.array([(energy[:n] * np.exp(t * decay[:n])).sum() + beyond[n] for n, t in pairs])

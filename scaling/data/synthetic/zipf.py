@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import Limits, positive
-from isoflop.errors import UserError
 from isoflop.scaling.data.base import RULES, Synthetic, stream
 from isoflop.scaling.task import Task
 
@@ -64,12 +63,3 @@ def frequencies(exponent: float, vocab_size: int) -> NDArray[np.float64]:
     """Return the probabilities of the tokens by rank, (vocab_size,)."""
     weights = np.arange(1, vocab_size + 1, dtype=np.float64) ** -exponent
     return np.asarray(weights / weights.sum())
-
-
-def unseen_mass(D: float, exponent: float, vocab_size: int, width: int | None = None) -> float:
-    """Return the chance of a token that D targets lack, or that a table of the `width` most frequent lacks."""
-    p = frequencies(exponent, vocab_size)
-    width = vocab_size if width is None else width
-    if not 0 < width <= vocab_size:
-        raise UserError(f"width={width} is not a number of rows from 1 to vocab_size={vocab_size}")
-    return float((p[:width] * np.exp(D * np.log1p(-p[:width]))).sum() + p[width:].sum())

@@ -1,9 +1,9 @@
-"""Runs of learners that are solved and not trained, kept as records like any other, made in a process of its own.
+"""Runs of learners that are solved and not trained, kept as records like any other.
 
-    python -m isoflop.scaling.oracles.make runs/known zipf spectral
+    make(Path("runs/known"), ["zipf", "spectral"])
 
-A study names its oracles; each is a function that gives curves, and a curve becomes the rows of one run. An oracle that
-was made whole leaves a mark, `oracles/NAME`, so that the same command makes what is missing.
+An oracle is a function that gives curves, and a curve becomes the rows of one run. An oracle that was made whole leaves
+a mark, `oracles/NAME`, so that the same command makes what is missing.
 
     curve = SolvedCurve("unseen_mass", "zipf", {"data.exponent": 2.0}, [{"D": 10, "L": 0.2}, {"D": 20, "L": 0.1}])
     [row["mark"] for row in curve.rows()]        # [1, 2]
@@ -11,13 +11,14 @@ was made whole leaves a mark, `oracles/NAME`, so that the same command makes wha
 
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from isoflop import files, record
 from isoflop.errors import UserError
@@ -71,18 +72,15 @@ def curves(name: str) -> Callable[[], Iterator[SolvedCurve]]:
     """Return what an oracle computes; raise UserError for an unknown name."""
     if name not in NAMES:
         raise UserError(f"{name!r} is not an oracle; choose among {', '.join(NAMES)}")
-    module = import_module(f"isoflop.scaling.oracles.{NAMES[name]}")
+    module = import_module(f"oracles.{NAMES[name]}")
     function: Callable[[], Iterator[SolvedCurve]] = getattr(module, name)
     return function
 
 
-def main(words: list[str]) -> int:
-    """Solve what is missing; words: the folder of runs, then names."""
-    import torch
-
+def make(runs: Path, names: Sequence[str]) -> None:
+    """Solve what is missing of these oracles, a folder for each run in `runs`."""
     torch.set_num_threads(1)
-    runs = Path(words[0])
-    for name in words[1:]:
+    for name in names:
         made = runs.parent / "oracles" / name
         if made.exists():
             continue
@@ -90,8 +88,3 @@ def main(words: list[str]) -> int:
         write(runs, curves(name)())
         files.write_text(made, "")
         print(f"{name} solved ({time.monotonic() - began:.1f} s)", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

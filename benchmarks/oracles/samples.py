@@ -3,7 +3,7 @@
     curve = next(neighbours())
     curve.learner, curve.knobs["data.dimension"]        # ('nearest_neighbour', 2)
 
-Theory, formula and source of G6 and G11 stand at the heads of scaling/data/synthetic/manifold.py and permutation.py.
+Theory, formula and source of G6 and G11 stand at the heads of manifold.py and scaling/data/synthetic/permutation.py.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from isoflop.scaling.data.base import HELD_OUT, TRAIN, Array
-from isoflop.scaling.data.synthetic.hierarchy import Hierarchy
-from isoflop.scaling.data.synthetic.manifold import Manifold
-from isoflop.scaling.data.synthetic.permutation import IRREPS, Permutation, kernel, samples_to_halve
-from isoflop.scaling.oracles.make import SolvedCurve
+from isoflop.scaling.data.synthetic.permutation import IRREPS, Permutation
+from oracles.hierarchy import Hierarchy
+from oracles.make import SolvedCurve
+from oracles.manifold import Manifold
 
 # in four dimensions fewer points have no near ones
 D = tuple(int(n) for n in 2 ** np.arange(13, 19))
@@ -182,3 +182,25 @@ def _sensitivity(data: Hierarchy) -> Array:
         distances = squares[:, None] + squares - 2 * frequencies @ frequencies.T
         ratios.append(distances[alike].mean() / distances[kinds[:, None] != kinds].mean())
     return np.minimum.accumulate(ratios)
+
+
+def kernel(x: Array, y: Array) -> Array:
+    """Return k of all pairs of sequences, (n, L, d) and (m, L, d) to (n, m)."""
+    length, features = x.shape[1:]
+    invariant = x.sum(axis=1) @ y.sum(axis=1).T
+    return np.asarray((invariant + x.reshape(len(x), -1) @ y.reshape(len(y), -1).T) / (features * length**2))
+
+
+def samples_to_halve(length: int, features: int, irrep: str) -> float:
+    """Return the examples at which, in theory, ridgeless kernel regression halves the error on an irrep.
+
+    With eigenvalues λ_i and an effective ridge κ that solves n = Σ λ_i / (λ_i + κ), the error on mode i is
+    (κ / (λ_i + κ))² / (1 - γ), γ = Σ (λ_i / (λ_i + κ))² / n (arXiv:2006.13198, eqs. 4-5).
+    """
+    values, counts = np.array([1.0 + length, 1.0])[:, None], np.array([1, length - 1])[:, None] * features
+    kappa = np.geomspace(1e-4, 1e4, 4001) * length**0.5
+    learned = values / (values + kappa)  # (irreps, points)
+    n = (counts * learned).sum(axis=0)
+    gamma = (counts * learned**2).sum(axis=0) / n
+    error = (1 - learned[IRREPS.index(irrep)]) ** 2 / (1 - gamma)
+    return float(np.exp(np.interp(np.log(0.5), np.log(error), np.log(n))))

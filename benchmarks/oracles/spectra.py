@@ -11,11 +11,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from isoflop.errors import UserError
 from isoflop.scaling.data.base import TRAIN, Array
-from isoflop.scaling.data.synthetic.spectral import Spectral, left_by_descent
-from isoflop.scaling.data.synthetic.zipf import unseen_mass
-from isoflop.scaling.oracles.make import SolvedCurve
+from isoflop.scaling.data.synthetic.spectral import Spectral
+from isoflop.scaling.data.synthetic.zipf import frequencies
+from oracles.make import SolvedCurve
 
 VOCAB_SIZE = 2_000_000
 
@@ -173,3 +175,27 @@ def _descend(width: int, steps: Array, seed: int) -> Array:
         losses.append(loss)
         at = until
     return np.array(losses)
+
+
+def unseen_mass(D: float, exponent: float, vocab_size: int, width: int | None = None) -> float:
+    """Return the chance of a token that D targets lack, or that a table of the `width` most frequent lacks."""
+    p = frequencies(exponent, vocab_size)
+    width = vocab_size if width is None else width
+    if not 0 < width <= vocab_size:
+        raise UserError(f"width={width} is not a number of rows from 1 to vocab_size={vocab_size}")
+    return float((p[:width] * np.exp(D * np.log1p(-p[:width]))).sum() + p[width:].sum())
+
+
+def left_by_descent(
+    width: ArrayLike, steps: ArrayLike, a: float, b: float, rate: float = 1.0, features: int = 1_000_000
+) -> Array:
+    """Return Σ c_k (1 - rate k^-b)^2t up to each width plus Σ c_k beyond, with c_k = k^-a.
+
+    width and steps: (points,), broadcast. What lies beyond `features` is the integral from features + 1/2.
+    """
+    k = np.arange(1, features + 1, dtype=np.float64)
+    energy, decay = k**-a, 2 * np.log1p(-rate * k**-b, where=k**-b * rate < 1, out=np.full(features, -np.inf))
+    beyond = np.append(energy, (features + 0.5) ** (1 - a) / (a - 1))[::-1].cumsum()[::-1]
+    widths, times = np.broadcast_arrays(width, steps)
+    pairs = zip(widths, times, strict=True)
+    return np.array([(energy[:n] * np.exp(t * decay[:n])).sum() + beyond[n] for n, t in pairs])
