@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from isoflop import record
 from isoflop.analysis.confirm.multiplier import Points
 from isoflop.analysis.runs.cells import searched_knobs, tune
-from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
 from isoflop.wording import cell
@@ -72,9 +72,14 @@ class Sides:
 
     @property
     def levels(self) -> int:
-        """How many levels of C both sides have."""
-        level = level_index(np.exp(self.points.x))
-        return len(set(level[self.points.new]) & set(level[~self.points.new]))
+        """How many levels of C either side has at least, of those within the range of both.
+
+        A change that costs more at each step has C of its own, and the baseline's curve reaches them all the same.
+        """
+        C, new = np.exp(self.points.x), self.points.new
+        low, high = max(C[new].min(), C[~new].min()), min(C[new].max(), C[~new].max())
+        inside = (low <= C * (1 + SAME_LEVEL)) & (high * (1 + SAME_LEVEL) >= C)
+        return min(len(set(level_index(C[side & inside]))) for side in (new, ~new))
 
 
 def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:

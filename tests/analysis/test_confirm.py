@@ -195,6 +195,19 @@ def test_marks_of_a_run_are_one_unit() -> None:
     assert len(two.points.x) == 32
 
 
+def test_a_change_that_costs_more_at_each_step_is_judged_by_the_range_of_both() -> None:
+    table = ladder(0.3)
+    new = table["recipe"] == "new"
+    C = table["C"].where(~new, 1.3 * table["C"])  # no C of one side is one of the other
+    dearer = table.assign(C=C, D=table["D"], L=loss(C, np.where(new, 0.3, 0.0)))
+    (found,) = confirmed(dearer).changes
+    assert (found.verdict, found.runs.levels, found.runs.pairs) == (Verdict.SCALES, 3, 8)
+    assert found.decision is not None
+    assert found.decision.largest.value == pytest.approx(np.exp(0.3), rel=0.02)
+    apart = dearer.assign(C=C.where(~new, 1e4 * C), L=loss(C.where(~new, 1e4 * C)))
+    assert confirmed(apart, TARGET * 1e3).changes[0].decision is None
+
+
 def test_of_several_sizes_at_one_budget_the_best_counts() -> None:
     best = ladder(0.2)
     worse = best.assign(N=best["N"] * 3, D=best["D"] / 3, L=best["L"] * 1.1)
