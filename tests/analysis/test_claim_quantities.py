@@ -222,6 +222,8 @@ def test_losses_at_equal_size_are_interpolated_over_the_shared_range() -> None:
     one = measure("loss_at_equal", frame, axis="N")
     assert one.value == pytest.approx(0.1)
     assert (one.se, one.df) == (pytest.approx(0.0, abs=1e-12), 2)
+    two = frame.assign(other=frame["L"] * np.where(frame["family"] == "lstm", 1.02, 1.0))
+    assert measure("column_at_equal", two, "other", axis="L").value == pytest.approx(math.log(1.02), rel=1e-2)
     apart = frame[(frame["family"] == "lstm") | (frame["N"] > 2e5)]
     with pytest.raises(Untested, match="share no range of N"):
         measure("loss_at_equal", apart, axis="N")

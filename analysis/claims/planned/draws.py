@@ -161,9 +161,11 @@ def _price(planned: _PlannedRows) -> Columns:
 
 
 def _equal(planned: _PlannedRows) -> Columns:
-    """Draw losses along an axis; those of the first differ by the effect."""
-    x = planned.log(planned.rule.axis or "C")
-    return {"L": LOSS * np.exp(-EXPONENT * (x - x.mean()) + planned.effect * planned.one + planned.normal())}
+    """Draw losses along an axis, or another column along the loss; those of the first differ by the effect."""
+    rule = planned.rule
+    x = planned.log("D" if rule.axis == "L" else rule.axis or "C")
+    loss, gap = LOSS * np.exp(-EXPONENT * (x - x.mean())), np.exp(planned.effect * planned.one + planned.normal())
+    return {"L": loss, rule.of[0]: loss * gap} if rule.of else {"L": loss * gap}
 
 
 def _curves(planned: _PlannedRows) -> Columns:
@@ -214,7 +216,7 @@ DRAWERS: Mapping[str, Drawer] = {
     **dict.fromkeys(("slope", "log_slope"), _slope),
     "correlation": _correlated,
     **dict.fromkeys(("reach", "reach_ratio", "reach_slope", "reach_slope_difference"), _price),
-    **dict.fromkeys(("loss_at_equal", "loss_contrast"), _equal),
+    **dict.fromkeys(("loss_at_equal", "column_at_equal", "loss_contrast"), _equal),
     "collapse": _curves,
     "rate_window": _window,
     **dict.fromkeys(

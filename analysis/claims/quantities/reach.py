@@ -89,10 +89,27 @@ def loss_at_equal(sample: Sample) -> Contrast:
     Along each group's curve of ln L on the logarithm of the axis, over the range that both curves share; along C, where
     the amount of data varies besides, along the lower envelope. The seed is the unit.
     """
+    return _at_equal(sample, "L")
+
+
+@quantity(
+    subject="pair",
+    needs=("axis",),
+    of="column",
+    unit="percent",
+    wording="at equal {axis} {of} is {amount} lower for {lower} than for {higher}",
+)
+def column_at_equal(sample: Sample, column: str) -> Contrast:
+    """mean Δ ln of a column between two groups at equal values of an axis, as loss_at_equal"""
+    return _at_equal(sample, column)
+
+
+def _at_equal(sample: Sample, column: str) -> Contrast:
+    """Return the mean difference of ln of a column over the range of the axis that both groups share, by seed."""
     a, b = (side.usable.frame for side in sample.sides)
     names = shared_choices(a, b, (*sample.compared, sample.axis))
     envelope = sample.axis == "C" and any(len(set(level_index(rows["D"]))) > 1 for rows in (a, b) if "D" in rows)
-    one, two = (_curves_of(side, sample.axis, "L", names) for side in sample.sides)
+    one, two = (_curves_of(side, sample.axis, column, names) for side in sample.sides)
     pairs_of = {key: _between(one[key], two[key], envelope) for key in one if key in two}
     by_seed: dict[Hashable, list[float]] = {}
     for key, delta in pairs_of.items():
