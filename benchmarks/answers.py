@@ -6,7 +6,7 @@ Nothing is trained, and no claim is judged again.
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pages import render
 
 from isoflop import files
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.report.scorecard import scorecard
+from isoflop.analysis.report.scorecard import front, scorecard
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study as studies
@@ -272,6 +272,8 @@ def _repeated(answers: Sequence[Answer], room: Path) -> list[tuple[Answer, Mappi
 
 def _scorecard(room: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str, str, str]]]:
     """Return the rows of four criteria of the compared families, and Pareto fronts of pairs of measures."""
+    import pandas as pd
+
     made = [name for name in SCORED if (room / name / "runs.csv").exists()]
     if not made:
         return [], []
@@ -287,32 +289,6 @@ def _scorecard(room: Path) -> tuple[list[dict[str, Any]], list[tuple[str, str, s
         if (families := front(card, one, two, data))
     ]
     return files.records(rows), fronts
-
-
-def front(card: pd.DataFrame, one: str, two: str, data: str | None = None) -> list[str]:
-    """Return the families that no other surely beats in both measures at once, where both have a value.
-
-    Surely better in a measure is an interval wholly beyond the other's; without an interval no family is surely better.
-    """
-    part = card if data is None else card[card["data"] == data]
-    sides = [
-        {row["family"]: row for row in part[(part["measure"] == name) & part["value"].notna()].to_dict("records")}
-        for name in (one, two)
-    ]
-    families = [family for family in sides[0] if family in sides[1]]
-
-    def beats(a: str, b: str) -> bool:
-        return all(_surely_better(side[a], side[b]) for side in sides)
-
-    return [family for family in families if not any(beats(other, family) for other in families if other != family)]
-
-
-def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool:
-    """Return whether the interval of one lies wholly on the better side of that of another."""
-    near, far = ("high", "low") if a["better"] == "lower" else ("low", "high")
-    if pd.isna(a[near]) or pd.isna(b[far]):
-        return False
-    return bool(a[near] < b[far] if a["better"] == "lower" else a[near] > b[far])
 
 
 def _title(card: pd.DataFrame, measure: str) -> str:

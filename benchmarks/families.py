@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from isoflop.scaling.config.composed import register_resolvers
-from isoflop.scaling.cost import TRAINING_OVER_FORWARD, count, forward_flops, parameters_by_role
+from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.synthetic.digits import Digits
 from isoflop.scaling.families.base import Family
@@ -96,7 +96,7 @@ def equal_c(name: str, goal: float) -> Family:
 
 
 def row(name: str, made: Family) -> str:
-    cost = count(made, TASK)
+    cost, use = count(made, TASK), inference(made, TASK)
     cells = [
         f"`{name}`",
         made.width,
@@ -105,8 +105,9 @@ def row(name: str, made: Family) -> str:
         f"{cost.n_active:,}",
         f"{cost.flops_per_target / 1e3:,.0f}",
         f"{cost.attention_per_target / cost.flops_per_target:.0%}",
-        f"{cost.flops_per_target / TRAINING_OVER_FORWARD / 1e3:,.0f}",
-        f"{2 * cost.n_total / 1e3:,.0f}",
+        f"{use.flops_per_position / 1e3:,.0f}",
+        f"{use.parameter_bytes / 1e3:,.0f}",
+        f"{use.kept_bytes / 1e3:,.1f}",
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -122,6 +123,7 @@ def table(families: dict[str, Family]) -> str:
         "of it attention",
         "inference kFLOPs per token",
         "parameters [kB]",
+        "kept per sequence [kB]",
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
     return "\n".join(lines + [row(name, made) for name, made in families.items()])

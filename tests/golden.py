@@ -173,7 +173,8 @@ def _analysis() -> Iterator[tuple[str, ...]]:
     two = ("--where", " and ".join(f"family != '{name}'" for name in left_out))
     yield "scaling-judge-two", "judge", *two, "--json"
     yield "scaling-report-two", "report", *two, "-o", "{out}"
-    yield "scaling-plot-rates", "plot", "--figure", "rates", "-o", "{out}/rates.csv"
+    for figure in ("rates", "seed_noise"):
+        yield f"scaling-plot-{figure}", "plot", "--figure", figure, "-o", f"{{out}}/{figure}.csv"
     yield "hoffmann-fit", "fit", "--json", "--resamples", "100"
     yield "hoffmann-predict", "predict", "--at", "C=1e23", "--json"
     yield "hoffmann-compare", "compare", "--laws", "chinchilla,power,kaplan", "--json"

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.polynomial.polynomial import polyfit
 
 from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array
@@ -74,13 +73,13 @@ def _parabola(runs: _Runs) -> dict[str, object]:
     if np.ptp(y[near]) <= _EQUAL:
         return row | {"reason": f"{left_out}all losses are equal: no minimum"}
     centre = x[near].mean()
-    height, slope, bend = polyfit(x[near] - centre, y[near], 2)
+    height, slope, bend = _polynomial(x[near] - centre, y[near], 2)
     if bend <= 0:
         return row | {"reason": f"{left_out}the parabola opens downward: no minimum"}
     vertex = centre - slope / (2 * bend)
     if abs(vertex - centre) > np.ptp(x):  # an extrapolation by more than all sizes is no number to show
         vertex = centre + np.copysign(np.ptp(x), vertex - centre)
-    start, along = polyfit(x - centre, d, 1)
+    start, along = _polynomial(x - centre, d, 1)
     D = float(np.exp(start + along * (vertex - centre)))
     N, L = float(np.exp(vertex)), float(np.exp(height + slope * (vertex - centre) + bend * (vertex - centre) ** 2))
     row |= {"N_opt": N, "D_opt": D, "D_per_N": D / N, "L_opt": L, "bend": bend}
@@ -88,6 +87,14 @@ def _parabola(runs: _Runs) -> dict[str, object]:
         side = "smaller than the smallest" if vertex <= x.min() else "larger than the largest"
         return row | {"reason": f"{left_out}the minimum is {side} size that was run"}
     return row | {"used": True, "reason": left_out.removesuffix("; ")}
+
+
+def _polynomial(x: Array, y: Array, degree: int) -> Array:
+    """Return coefficients (degree + 1,) of the least-squares polynomial, the constant first; x is centred."""
+    powers = x[:, None] ** np.arange(degree + 1)
+    size = np.sqrt((powers**2).sum(0))
+    size[size == 0] = 1.0
+    return np.asarray(np.linalg.lstsq(powers / size, y, rcond=len(x) * np.finfo(float).eps)[0] / size)
 
 
 def _near(x: Array, y: Array) -> Array:

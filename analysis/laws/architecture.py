@@ -65,6 +65,39 @@ def routed(
     return np.exp(np.log(10) * (a * log_N + b * log_E + c * log_N * log_E + d))
 
 
+# how experts change an amplitude, and an exponent: either sign
+_Tilt = Annotated[float, Kind(low=-5.0, high=5.0, start=(-0.6, 0.6))]
+_Twist = Annotated[float, Kind(low=-1.0, high=1.0, start=(-0.03, 0.03))]
+
+
+@law("Ludziejewski et al. 2025, arXiv:2502.05172, with exponents counted positive")
+def moe_joint(
+    n_active: Column,
+    D: Column,
+    n_experts: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    delta: _Tilt,
+    alpha: Exponent,
+    gamma: _Twist,
+    B: Scale,
+    omega: _Tilt,
+    beta: Exponent,
+    zeta: _Twist,
+    E_start: _ExpertsStart,
+    E_max: _ExpertsMax,
+) -> Column:
+    """L(n, D, X) = E + A X'^delta n^-(alpha + gamma ln X') + B X'^omega D^-(beta + zeta ln X'); X' of the X experts as
+    in routed
+
+    n [parameters used per target], D [targets], X [experts, 1 for a dense model].
+    """
+    log_X = np.log(_saturating(n_experts, E_start, E_max))
+    size = np.exp(delta * log_X - (alpha + gamma * log_X) * np.log(n_active))
+    return E + A * size + B * np.exp(omega * log_X - (beta + zeta * log_X) * np.log(D))
+
+
 @law("the sparsity task of ScaleBench, arXiv:2604.22753, with n in billions of active parameters")
 def sparse(
     n_active: Column,
@@ -114,9 +147,36 @@ def precision(
 ) -> Column:
     """L(N, D, P) = E + A (N (1 - e^-(P/gamma)))^-alpha + B D^-beta
 
-    P, the bits of the weights, activations and cache being exact.
+    P, the bits of the weights, activations and cache being exact. Where all three have P bits, each costs its factor:
+    precision_by_tensor.
     """
     return E + A * (N * -np.expm1(-bits / gamma)) ** -alpha + B * D**-beta
+
+
+@law("Kumar et al. 2024, arXiv:2411.04330, a precision for weights, activations and the key-value cache")
+def precision_by_tensor(
+    N: Column,
+    D: Column,
+    bits_weights: Column,
+    bits_activations: Column,
+    bits_kv: Column,
+    *,
+    E: Offset,
+    A: Scale,
+    alpha: Exponent,
+    B: Scale,
+    beta: Exponent,
+    gamma_w: _Bits,
+    gamma_a: _Bits,
+    gamma_kv: _Bits,
+) -> Column:
+    """L(N, D, P_w, P_a, P_kv) = E + A N'^-alpha + B D^-beta; N' = N (1 - e^-(P_w/gamma_w)) (1 - e^-(P_a/gamma_a))
+    (1 - e^-(P_kv/gamma_kv))
+
+    N [parameters], D [targets]; P and gamma in bits.
+    """
+    lost = -np.expm1(-bits_weights / gamma_w) * np.expm1(-bits_activations / gamma_a) * np.expm1(-bits_kv / gamma_kv)
+    return E + A * (N * lost) ** -alpha + B * D**-beta
 
 
 @law("Kumar et al. 2024, arXiv:2411.04330, weights quantised after training")

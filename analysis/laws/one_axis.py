@@ -23,6 +23,24 @@ def power_offset(x: Column, *, E: Offset, A: Scale, alpha: Exponent) -> Column:
     return E + A * x**-alpha
 
 
+@law(
+    "Alabdulmohsin et al. 2022, arXiv:2209.06640 (M3), with gamma = 1/x_s",
+    E=lambda A, x_s, c: A * x_s**-c,
+)
+def m3(
+    x: Column,
+    *,
+    A: Scale,
+    x_s: Annotated[float, Kind(low=0.0, log=True, start=(1.0, 1e4), unit="x")],
+    c: Exponent,
+) -> Column:
+    """L(x) = A (1/x + 1/x_s)^c
+
+    x_s in the unit of x: where the fall of the loss comes to its end, at E.
+    """
+    return A * (1 / x + 1 / x_s) ** c
+
+
 def _m4_level(E: Any, L0: Any, alpha: Any) -> Any:
     return (1 - alpha) * np.log(L0 - E)
 

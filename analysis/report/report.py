@@ -8,15 +8,17 @@ Each also lies in figures/ as its Vega-Lite spec and as CSV, and with `full` as 
 """
 
 import base64
+import contextlib
 import gzip
+import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoflop import files
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.provenance import Commits, changed_since
 from isoflop.analysis.claims.region import VerdictKind
@@ -30,6 +32,7 @@ from isoflop.analysis.report.tables import count_runs, ledger, local_quantities,
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import UserError
+from isoflop.files import write_text
 from isoflop.wording import cut, printable
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def write_report(
             if isinstance(figures[at][1], str):  # an earlier report in this folder may have drawn it
                 for old in (out / "figures").glob(f"{name}.*"):
                     old.unlink()
-        files.write_text(page, _render(view, figures, question, out, full=full))
+        write_text(page, _render(view, figures, question, out, full=full))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}); give another folder with -o") from None
     return page
@@ -206,11 +209,15 @@ def _drawing_library() -> str:
     """Return the drawing library as one script. Bundling takes seconds, so it is cached by version, with its digest."""
     import vl_convert
 
-    cached = files.cache() / f"vega-embed-{version('vl-convert-python')}.json"
-    text: str | None = files.recall(cached).get("text")
-    if text is None:
-        text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-        files.keep(cached, {"text": text})
+    name = f"vega-embed-{version('vl-convert-python')}.js"
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isoflop" / name
+    with contextlib.suppress(OSError, ValueError):
+        digest, _, text = cached.read_text(encoding="utf-8").partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() == digest:
+            return text
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    with contextlib.suppress(OSError):  # an unwritable home means bundling again
+        write_text(cached, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     return text
 
 

@@ -90,3 +90,7 @@ class Family:
     def unseen_flops(self, task: Task) -> float:
         """Return the forward FLOPs of one example that torch's counter does not see, such as those of FFTs."""
         return 0.0
+
+    def kept(self, seq_len: int) -> int:
+        """Return the numbers kept per sequence after seq_len positions, for the next: KV cache, state, window."""
+        return 0

@@ -63,6 +63,10 @@ class Cnn(Family):
         body = nn.Sequential(first, *layers, _over_map(self.width), nn.ReLU(), Pool((2, 3)))
         return Model(nn.Identity(), body, readout(self.width, task.d_out))
 
+    def kept(self, seq_len: int) -> int:
+        reaches = ((self.kernel - 1) << (i % self.cycle) for i in range(self.depth))
+        return self.width * sum(min(reach, seq_len) for reach in reaches)
+
 
 def _convolution(d_in: int, d_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """Return a square convolution that keeps the map's size or divides it by its stride; He 2015, eq. 10."""

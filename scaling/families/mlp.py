@@ -76,6 +76,9 @@ class Mlp(Family):
                 nn.init.normal_(part.weight, std=GAIN[self.activation] * part.in_features**-0.5)
         return nn.Sequential(normalisation(self.kind, self.width), branch, ACTIVATIONS[self.activation]())
 
+    def kept(self, seq_len: int) -> int:
+        return min(self.window, seq_len) * self.embed
+
 
 class _Window(nn.Module):
     """Each position sees itself and the positions just before it, side by side; before the first stand zeros."""

@@ -53,6 +53,9 @@ class Recurrent(Family):
         body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
         return Model(embed, body, readout(self.width, task.d_out))
 
+    def kept(self, seq_len: int) -> int:
+        return self.depth * self.width * (2 if self.cell == "lstm" else 1)
+
 
 class Cell(nn.Module):
     """One recurrent layer from (batch, seq, width) to the same, started at a zero state."""

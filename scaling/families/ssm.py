@@ -71,6 +71,12 @@ class Ssm(Family):
     def unseen_flops(self, task: Task) -> float:
         return self.depth * _fft_flops(self.width, task.seq_len) if self.kind == "diagonal" else 0.0
 
+    def kept(self, seq_len: int) -> int:
+        if self.kind == "diagonal":
+            return self.depth * 2 * self.state * self.width
+        inner = self.expansion * self.width
+        return self.depth * (self.state * inner + (self.kernel - 1) * (inner + 2 * self.state))
+
 
 def unit(head_dim: int, expansion: int) -> int:
     """Return the width of which every width must be a multiple, so that heads are whole."""
@@ -234,3 +240,7 @@ class Hybrid(Family):
             layers.append(Block(self.width, feed_forward(self.width, self.expansion * self.width)))
         body = nn.Sequential(*first, *layers, normalisation("rms", self.width))
         return Model(embed, body, readout(self.width, task.d_out))
+
+    def kept(self, seq_len: int) -> int:
+        attending = sum(self.attends(i) for i in range(self.depth))
+        return attending * 2 * self.width * seq_len + (self.depth - attending) * self.ssm.kept(seq_len) // self.depth

@@ -140,6 +140,9 @@ class Transformer(Family):
         nn.init.normal_(cut.weight, std=(task.d_in * self.patch**2) ** -0.5)
         return nn.Sequential(cut, _Raster())
 
+    def kept(self, seq_len: int) -> int:
+        return self.depth * 2 * (self.width // self.heads_per_kv) * seq_len
+
 
 class _Gate(nn.Module):
     """silu(a) * b over the two halves of the features (SwiGLU, arXiv:2002.05202, eq. 6)."""

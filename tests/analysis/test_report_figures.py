@@ -13,6 +13,7 @@ from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw_all, drawings
+from isoflop.analysis.report.figures.measured import _front
 from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
@@ -31,12 +32,18 @@ def profiles() -> View:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> View:
-    """A grid with searched rates, theory, profiles of probes and a forecast."""
+    """A grid with searched rates, two shapes, other losses, times, theory, profiles of probes and a forecast."""
     folder = tmp_path_factory.mktemp("all")
-    grid = grid_study(["lstm", "mlp"]).assign(**{"floor": 0.0, "data.alpha_D": 0.33})
+    grid = grid_study(["lstm", "mlp"]).assign(
+        **{"floor": 0.0, "data.alpha_D": 0.33, "L.books": lambda d: 1.1 * d["L"] ** 0.9},
+        peak_memory=lambda d: 16 * d["N"], wall_s=lambda d: d["C"] / 1e12, depth=lambda d: 2 + 2 * (d["seed"] % 2),
+    )  # fmt: skip
     rates = [grid.assign(lr=lr, L=grid["L"] * (1 + 0.02 * np.log(lr / 3e-3) ** 2)) for lr in (1e-3, 3e-3, 9e-3)]
     rates = [rows.assign(run_id=rows["run_id"] + f"-{i}") for i, rows in enumerate(rates)]
-    runs = pd.concat(rates, ignore_index=True)
+    rows = pd.concat(rates, ignore_index=True)
+    # shapes beside one another at one amount of data
+    shapes = [rates[1].iloc[[40]].assign(run_id=f"s{w}{d}", seed=0, width=w, depth=d) for w in (16, 32) for d in (2, 4)]
+    runs = pd.concat([rows, *shapes], ignore_index=True)
     runs.to_csv(folder / "runs.csv", index=False)
     points = [
         {"run_id": name, "mark": 1, "probe": "positions", "quantity": "loss", "axis": "position", "index": i + 1,
@@ -55,7 +62,7 @@ def test_every_figure_is_drawn_where_its_data_exist(everything: View, profiles: 
     drawn = {}
     judged = look(demo_study(["lstm", "mlp"]), [claim for claim in load_claims() if claim.id == "matched-C"])
     for drawing in drawings():
-        view = profiles if drawing.name == "isoflop_profiles" else everything
+        view = profiles if drawing.name in ("isoflop_profiles", "reducible_loss") else everything
         view = judged if drawing.name in ("contrasts", "scorecard") else view
         try:
             drawn[drawing.name] = drawing.draw(view)
@@ -118,6 +125,11 @@ def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: Vie
     assert set(everything.rows["lr"]) == {3e-3}
     assert set(everything.searched["lr"]) == {1e-3, 3e-3, 9e-3}
     assert any("the best lr of each" in note for note in everything.notes)
+
+
+def test_the_front_has_the_runs_that_none_beats() -> None:
+    rows = pd.DataFrame({"wall_s": [1.0, 2.0, 2.0, 3.0, 4.0], "L": [3.0, 2.5, 2.6, 2.7, 2.0]})
+    assert _front(rows, "wall_s")["L"].tolist() == [3.0, 2.5, 2.0]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from answers import front
 
-from isoflop.analysis.report.scorecard import CRITERIA, MEASURES, scorecard
+from isoflop.analysis.report.scorecard import CRITERIA, MEASURES, front, scorecard
 
 EXPONENT = 0.2
 

@@ -13,10 +13,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from isoflop.scaling import cost as counting
-from isoflop.scaling.cost import count, example, forward_flops
+from isoflop.scaling.cost import count, example, forward_flops, inference
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.families.cnn import Cnn
 from isoflop.scaling.families.mlp import Mlp
+from isoflop.scaling.families.recurrent import Recurrent
 from isoflop.scaling.families.ssm import Hybrid, Ssm, _fft_flops
 from isoflop.scaling.families.transformer import Moe, Transformer
 from isoflop.scaling.task import Task
@@ -176,6 +177,37 @@ def test_learned_positions_are_no_parameters_that_multiply() -> None:
     told, learned = (count(family("transformer", positions=p), TOKENS) for p in ("sinusoidal", "learned"))
     assert learned.N == told.N
     assert learned.n_embed == told.n_embed + TOKENS.seq_len * 32
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_kept_to_go_on_is_what_the_architecture_says(name: str) -> None:
+    made = family(name, depth=2)
+    short, long = made.kept(256), made.kept(512)
+    if name in ("transformer", "vit", "moe"):
+        assert short == 2 * 2 * 32 * 256  # keys and values of every layer and position
+        assert long == 2 * short
+    elif name == "hybrid":
+        assert long - short == 2 * 32 * 256  # one layer of two attends
+    elif type(made) in (Cnn, Mlp, Recurrent, Ssm):
+        assert short == long > 0
+    else:
+        assert 0 <= short <= long
+
+
+def test_a_convolution_keeps_no_more_than_it_was_shown() -> None:
+    made = family("cnn", depth=6, kernel=3, width=16)  # dilated 1 to 32 times
+    assert made.kept(256) == 16 * (2 + 4 + 8 + 16 + 32 + 64)
+    assert made.kept(10) == 16 * (2 + 4 + 8 + 10 + 10 + 10)
+
+
+def test_inference_is_counted_at_the_sequence_length() -> None:
+    use = inference(family("transformer", depth=3), LONG)
+    assert use.flops_per_position == pytest.approx(count(family("transformer", depth=3), LONG).flops_per_target / 3)
+    assert use.parameter_bytes == 2 * count(family("transformer", depth=3), LONG).n_total
+    assert use.kept_bytes == 2 * 3 * 2 * 32 * 256
+    grouped = inference(family("transformer", width=64, heads_per_kv=4), LONG)
+    assert grouped.kept_bytes == inference(family("transformer", width=64), LONG).kept_bytes / 4
+    assert inference(family("vit"), IMAGES).kept_bytes == 0
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -1,5 +1,6 @@
-"""How the runs were trained: learning rates."""
+"""How the runs were trained: learning rates and seeds."""
 
+import numpy as np
 import pandas as pd
 
 from isoflop.analysis.report.figures import grammar as g
@@ -7,7 +8,7 @@ from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.grammar import MOST_READ, shortened
 from isoflop.analysis.report.view import View
 from isoflop.analysis.runs.levels import level_index
-from isoflop.wording import count
+from isoflop.wording import count, percent
 
 TRIED, MOST = 3, 8
 
@@ -75,3 +76,47 @@ def _of_size(cell: pd.DataFrame) -> pd.DataFrame:
     chosen = best.assign(kind="best", edge=on_edge, label=f"N {count(N)}")
     both: pd.DataFrame = pd.concat([table, chosen], ignore_index=True)
     return both
+
+
+@figure(order=31, needs="two or more seeds of one configuration")
+def seed_noise(view: View) -> Figure:
+    """The scatter of the loss over seeds at each scale: what a difference between two runs must exceed."""
+    data = _seed_noise_data(view)
+    params, seen = g.chosen(view.families)
+    axis = str(data["axis"].iloc[0])
+    x = g.log("x", data, "training compute, C = 6 N D [FLOPs]" if axis == "C" else axis)
+    y = g.log("sd", data, "standard deviation of ln L over seeds [%]")
+    hue, shape = g.hue(view.families, legend=True), g.shape(view.families, legend=True)
+    tips = g.tooltip(("family", "N", "D", "n", "sd", "low", "high"), data)
+    ends: g.Spec = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
+    layers = [
+        g.layer("whisker", "cell", x=x, color=hue, opacity=seen, **ends),
+        g.layer("guide", "pooled", x=x, y=y, color=hue),
+        g.layer("best", "cell", x=x, y=y, color=hue, shape=shape, opacity=seen, tooltip=tips),
+    ]
+    pooled = [f"{name} {percent(n.sd, 2)}" for name, n in view.noise.items() if n.sd]
+    title = "Scatter of the loss over seeds, against compute"
+    subtitle = "Bars are 95 % intervals of a standard deviation from few seeds; dashed: pooled over the configurations."
+    alt = f"{title}. Pooled standard deviation of ln L: {shortened(pooled, MOST_READ)}."
+    return Figure("seed_noise", title, subtitle, alt, g.single(layers, height=300, params=params), data)
+
+
+def _seed_noise_data(view: View) -> pd.DataFrame:
+    """Return configurations with several seeds, and each family's pooled value over their span."""
+    from scipy.special import chdtri
+
+    parts = []
+    for family, noise in view.noise.items():
+        cells = noise.cells[noise.cells["sd"] > 0] if len(noise.cells) else noise.cells
+        if not noise.sd or cells.empty or "N" not in cells or "D" not in cells:
+            continue
+        cells = cells[["N", "D", "n", "sd"]].astype(float).assign(x=lambda c: 6 * c["N"] * c["D"])
+        df = cells["n"] - 1
+        # the interval of a standard deviation of normal residuals, by chi squared
+        low, high = (100 * cells["sd"] * np.sqrt(df / chdtri(df, p)) for p in (0.025, 0.975))
+        cells = cells.assign(sd=100 * cells["sd"], low=low, high=high, kind="cell", axis="C", family=family)
+        ends = pd.DataFrame({"x": [cells["x"].min() / 1.3, cells["x"].max() * 1.3], "sd": 100 * noise.sd})
+        parts += [cells, ends.assign(kind="pooled", family=family, axis="C")]
+    if not parts:
+        raise Unmet("no configuration has two seeds")
+    return pd.concat(parts, ignore_index=True)
