@@ -13,7 +13,6 @@ from isoflop.analysis.claims.claim import load_claims
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report.figures.base import MOST_POINTS, Figure, Unmet, draw_all, drawings
-from isoflop.analysis.report.figures.measured import _front
 from isoflop.analysis.report.finding import finding
 from isoflop.analysis.report.plot import named
 from isoflop.analysis.report.report import headline
@@ -125,11 +124,6 @@ def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: Vie
     assert set(everything.rows["lr"]) == {3e-3}
     assert set(everything.searched["lr"]) == {1e-3, 3e-3, 9e-3}
     assert any("the best lr of each" in note for note in everything.notes)
-
-
-def test_the_front_has_the_runs_that_none_beats() -> None:
-    rows = pd.DataFrame({"wall_s": [1.0, 2.0, 2.0, 3.0, 4.0], "L": [3.0, 2.5, 2.6, 2.7, 2.0]})
-    assert _front(rows, "wall_s")["L"].tolist() == [3.0, 2.5, 2.0]
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])
