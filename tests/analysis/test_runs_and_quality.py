@@ -170,7 +170,7 @@ def test_a_best_value_on_the_edge_is_flagged() -> None:
 
 
 def test_tune_of_what_was_not_searched_is_a_sentence() -> None:
-    with pytest.raises(UserError, match="no size at one D has several values"):
+    with pytest.raises(UserError, match="no N at one D has several"):
         as_runs(grid().assign(lr=3e-3)).tuned(["lr"])
     with pytest.raises(UserError, match="--tune rate: no such column"):
         as_runs(grid()).tuned(["rate"])

@@ -318,7 +318,7 @@ def test_a_project_that_cannot_be_listed_is_one_sentence(tmp_path: Path, monkeyp
 
 OFFLINE = """
 import wandb
-settings = wandb.Settings(silent=True, console="off")
+settings = wandb.Settings(silent=True, console="off", x_service_wait=300)
 for i in range(2):
     config = {"model": {"width": 8 * (i + 1)}, "params": 1000 * (i + 1)}
     run = wandb.init(project="p", mode="offline", dir=".", config=config, name=f"r{i}", settings=settings)
