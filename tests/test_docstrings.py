@@ -75,6 +75,13 @@ class Props:
         return frame.assign(data="text", status="ok", width=frame["N"], depth=2, mark=1)
 
     @cached_property
+    def texts(self) -> dict[str, str]:
+        """The files that examples find, as each finds them anew."""
+        table = self.made()
+        theirs = table.rename(columns={"N": "params", "D": "tokens", "L": "loss"})
+        return {"runs.csv": table.to_csv(index=False), "theirs.csv": theirs.to_csv(index=False)}
+
+    @cached_property
     def at_one_size(self) -> pd.DataFrame:
         """Runs of one family at one size, six amounts of data by three seeds."""
         rng, D = np.random.default_rng(0), np.geomspace(1e7, 1e9, 6).repeat(3)
@@ -389,9 +396,8 @@ def props(small_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Props:
 def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
     """In the folder of runs.csv and runs/."""
     monkeypatch.chdir(props.folder.parents[1])
-    table = props.made()
-    table.to_csv("runs.csv", index=False)
-    table.rename(columns={"N": "params", "D": "tokens", "L": "loss"}).to_csv("theirs.csv", index=False)
+    for name, text in props.texts.items():
+        Path(name).write_text(text)
     laws = importlib.import_module("isoflop.analysis.laws.declare").LAWS
     quantities = importlib.import_module("isoflop.analysis.claims.quantities").QUANTITIES
     before = dict(laws), dict(quantities)
