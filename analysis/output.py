@@ -224,4 +224,8 @@ def mixed(runs: Any, by: str) -> list[str]:
     """Return a sentence for each column of words that several kinds of runs share, where nothing is grouped."""
     from isoflop.analysis.runs.quality import mixed_texts
 
-    return [] if by or "family" in runs else [*mixed_texts((runs.complete(("L",)) if "L" in runs else runs.counted).frame).values()]
+    return (
+        []
+        if by or "family" in runs
+        else [*mixed_texts((runs.complete(("L",)) if "L" in runs else runs.counted).frame).values()]
+    )

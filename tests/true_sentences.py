@@ -163,7 +163,7 @@ def wrong_curve(text: str, truth: Truth) -> bool:
 
 
 def error_of_size(truth: Truth, family: str, C: float) -> float:
-    """Return the standard error of ln of the best size of a budget, by a parabola of ln L of its runs; 0 without any."""
+    """Return the standard error of ln of the best size of a budget, by a parabola of ln L of its runs; 0 of none."""
     rows = truth.of(family)
     x = np.log(rows.loc[np.abs(np.log(rows["C"] / C)) < 0.05, "N"].to_numpy(float))
     if not len(x):
