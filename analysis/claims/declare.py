@@ -279,9 +279,7 @@ def quantity(
         if value not in allowed:
             raise UserError(f"a quantity is declared with {value!r}; choose one of {', '.join(filter(None, allowed))}")
     if not {*needs} <= {*KEYS} - {"of"} or (of in OF_LAW and "law" not in needs):
-        raise UserError(
-            f"a quantity is declared with needs={needs!r}; it may need {', '.join(KEYS)}, and a parameter a law"
-        )
+        raise UserError(f"a quantity is declared with {needs=}; it may need {', '.join(KEYS)}, and a parameter a law")
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         keys = (*needs, *(["of"] if of else []))
