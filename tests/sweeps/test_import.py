@@ -330,10 +330,10 @@ for i in range(2):
 
 
 @pytest.mark.slow
-def test_offline_runs_are_read_too(tmp_path: Path, isoflop: Any, python: Path) -> None:
+def test_offline_runs_are_read_too(tmp_path: Path, isoflop: Any) -> None:
     # another test of this process may have started a W&B service, which these runs must not join
     env = {key: value for key, value in os.environ.items() if "WANDB" not in key}
-    subprocess.run([python, "-c", OFFLINE], cwd=tmp_path, check=True, capture_output=True, env=env)
+    subprocess.run([sys.executable, "-c", OFFLINE], cwd=tmp_path, check=True, capture_output=True, env=env)
     torn = tmp_path / "wandb/offline-run-torn"
     torn.mkdir()
     (torn / "run-torn.wandb").write_bytes(b"no log")
