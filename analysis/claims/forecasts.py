@@ -7,6 +7,7 @@ Strictly proper scoring rules, J. Am. Stat. Assoc. 102, eq. 43).
 """
 
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class ForecastScore:
     @property
     def lines(self) -> list[str]:
         """What stands beside the law: `line`, `last`, and the rivals by their names."""
-        return [name.removeprefix("error_") for name in self.rows if name.startswith("error_")]
+        return [name.removeprefix("error_") for name in map(str, self.rows) if name.startswith("error_")]
 
     @property
     def cells(self) -> pd.DataFrame:
@@ -78,7 +79,7 @@ class ForecastScore:
         The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with one sd of ln of the target for all
         cells; NaN without replicates.
         """
-        names = list(self.rows.columns[: self.rows.columns.get_loc("at") + 1])
+        names = [*takewhile(lambda name: name != "at", self.rows), "at"]
         groups = self.rows.groupby(names, sort=False, dropna=False)
         table = groups["error"].agg(runs="size", error="mean").reset_index()
         spare = len(self.rows) - len(table)

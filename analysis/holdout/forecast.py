@@ -166,7 +166,9 @@ def forecast(
 
 def _fits(table: RunsLike, law: str | Law, by: Sequence[str], options: dict[str, Any]) -> Sequence[Fit | Average]:
     """Return the fit of each group, or the average of its laws."""
-    return (average_groups if names_average(law) else fit_groups)(table, law, by=by, **options)  # type: ignore[operator]
+    fit_all: Any = average_groups if names_average(law) else fit_groups
+    fits: Sequence[Fit | Average] = fit_all(table, law, by=by, **options)
+    return fits
 
 
 def _fitted_rows(fits: Sequence[Fit | Average], run: str) -> dict[str, Any]:

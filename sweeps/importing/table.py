@@ -84,7 +84,7 @@ def _points(log: Log) -> pd.DataFrame:
     """Return what was logged, a row for each step, in their order."""
     table = pd.DataFrame(log.points, dtype=float)
     counters = [name for name in table.columns if name != STEP and bears(name, NAMES.parts["counter"])]
-    best = max(counters, key=lambda name: (int(table[name].count()), -len(name)), default=None)
+    best = max(counters, key=lambda name: (np.isfinite(table[name].to_numpy(float)).sum(), -len(name)), default=None)
     if best is None and STEP not in table:
         raise ValueError("it logged no step, under any usual name (step, global_step, iteration)")
     # a count that another tool keeps beside the log's own is of the same steps, and says more than that of the calls
@@ -97,7 +97,8 @@ def _points(log: Log) -> pd.DataFrame:
     table = table[np.isfinite(table["step"])]
     if table.empty:
         raise ValueError("it logged nothing")
-    return table.groupby("step", as_index=False).last()
+    last: pd.DataFrame = table.groupby("step", as_index=False).last()
+    return last
 
 
 def _loss(points: pd.DataFrame, columns: Mapping[str, str]) -> Reading:
@@ -126,7 +127,7 @@ def _with_facts(points: pd.DataFrame, config: Mapping[str, Any], naming: Naming)
     columns, constants = naming.columns, naming.constants
     called = dict(columns)
     for ours in (*AMOUNTS, "N"):
-        logged = [name for name in points if name != ours and bears(str(name), NAMES.usual[ours])]
+        logged = [name for name in map(str, points) if name != ours and bears(name, NAMES.usual[ours])]
         if ours not in (*called, *points, *constants) and len(logged) == 1:
             called[ours] = logged[0]
     facts = {name: value for name, value in config.items() if name not in constants}
@@ -160,7 +161,7 @@ def _completed(named: pd.DataFrame, points: pd.DataFrame) -> tuple[pd.DataFrame,
         notes.append("C is 6 N D: no FLOPs were logged")
     notes += [words for ours, words in ASKED.items() if ours not in named]
     # whatever else was logged holds until it is logged again
-    return named.assign(**{c: named[c].ffill() for c in points if c in named and c not in ("L", *AMOUNTS)}), notes
+    return named.assign(**{str(c): named[c].ffill() for c in points if c in named and c not in ("L", *AMOUNTS)}), notes
 
 
 def _rows(log: Log, measured: pd.DataFrame) -> list[dict[str, Any]]:
@@ -170,7 +171,7 @@ def _rows(log: Log, measured: pd.DataFrame) -> list[dict[str, Any]]:
         measured = measured.assign(lr=measured["lr"].max())
     for row in measured.to_dict("records"):
         head: dict[str, Any] = {"run_id": log.run_id, "name": log.name, "status": log.status, "reason": log.reason}
-        values = {name: value for name, value in row.items() if not _is_nothing(value)}
+        values = {str(name): value for name, value in row.items() if not _is_nothing(value)}
         if "L" not in values and log.status == record.RunStatus.OK:
             head |= {"status": record.RunStatus.DIVERGED, "reason": "its loss is not finite"}
         rows.append({**{f"logged.{n}" if n in head else n: v for n, v in values.items()}, **head})
@@ -191,4 +192,5 @@ def _curve(log: Log, named: pd.DataFrame, points: pd.DataFrame, reading: Reading
     curve = named.assign(run_id=log.run_id, L=along.of(points), step=points["step"])
     curve = curve.assign(lr=points[lr[0]].ffill()) if len(lr) == 1 else curve
     sound = np.isfinite(curve["L"]) & (curve["step"] > 0)
-    return curve.loc[sound, [name for name in CURVE if name in curve]]
+    kept: pd.DataFrame = curve.loc[sound, [name for name in CURVE if name in curve]]
+    return kept

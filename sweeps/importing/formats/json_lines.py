@@ -5,6 +5,7 @@ A file is a run; with a column `run_id`, `run` or `run_name` it holds several, t
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,15 @@ def _runs(name: str, file: Path) -> Iterator[Found]:
     for run, lines in groupby(_lines(file, damage), lambda line: _run_of(line, name)):
         if run in seen:
             raise_later = ValueError(f"the lines of {run} are not together in {file.name}; sort it by run")
-            yield Found(f"{file}: {run}", lambda error=raise_later: _raise(error))
+            yield Found(f"{file}: {run}", partial(_raise, raise_later))
             continue
         seen.add(run)
         log = _read(run, list(lines))
         log.damage = "; ".join(damage)
-        yield Found(f"{file}: {run}", lambda log=log: log)
+        yield Found(f"{file}: {run}", partial(lambda log: log, log))
     if not seen:
         nothing = ValueError("it holds no JSON object" + (f" ({damage[0]})" if damage else ""))
-        yield Found(str(file), lambda: _raise(nothing))
+        yield Found(str(file), partial(_raise, nothing))
 
 
 def _raise(error: Exception) -> Log:

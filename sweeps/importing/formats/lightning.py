@@ -5,10 +5,11 @@ Lightning counts the steps from 0: a value at step 9 was logged after ten.
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from isoflop.sweeps.importing.log import Found, Log, numbers, plain
 
@@ -29,11 +30,12 @@ def find(source: str) -> Iterator[Found]:
         folder = file.parent
         inside = path.is_dir() and folder != path
         name = str(folder.relative_to(path)) if inside else folder.resolve().name
-        yield Found(name, lambda name=name, file=file: _read(name, file))
+        yield Found(name, partial(_read, name, file))
 
 
 def _read(name: str, file: Path) -> Log:
-    log = Log(name, name, config=_hparams(file.with_name("hparams.yaml"), left_out := set()), left_out=left_out)
+    left_out: set[str] = set()
+    log = Log(name, name, config=_hparams(file.with_name("hparams.yaml"), left_out), left_out=left_out)
     with file.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             if None in row or None in row.values():

@@ -5,6 +5,7 @@ Hyperparameters of `add_hparams`, which writes them into a folder inside the run
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def find(source: str) -> Iterator[Found]:
         if folder not in inner:
             more = [file for other in inner if other.parent == folder for file in folders[other]]
             name = folder.name if path.is_file() or folder == path else str(folder.relative_to(path))
-            yield Found(name, lambda name=name, of=[*own, *more]: _read(name, of))
+            yield Found(name, partial(_read, name, [*own, *more]))
 
 
 def _read(name: str, files: list[Path]) -> Log:

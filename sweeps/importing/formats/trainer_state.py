@@ -7,6 +7,7 @@ that `include_num_input_tokens_seen` counts, from total_flos and N, or from a ba
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from isoflop import files
@@ -31,7 +32,7 @@ def find(source: str) -> Iterator[Found]:
     for run, (_, file) in latest.items():
         inside = path.is_dir() and run != path and run.is_relative_to(path)
         name = str(run.relative_to(path)) if inside else run.resolve().name
-        yield Found(name, lambda name=name, file=file: _read(name, file))
+        yield Found(name, partial(_read, name, file))
 
 
 def _read(name: str, file: Path) -> Log:

@@ -10,6 +10,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def _online(source: str) -> Iterator[Found]:
     try:
         for run in wandb.Api(timeout=60).runs(source):
             # a run of a listing may be bare: it is read later, so that a failure is of one run
-            yield Found(f"{run.id} ({run.name})", lambda run=run: _fetched(run))
+            yield Found(f"{run.id} ({run.name})", partial(_fetched, run))
     except Exception as error:  # wandb has a tree of its own and requests another
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
@@ -75,7 +76,7 @@ def _offline(path: Path) -> Iterator[Found]:
                 if ahead not in waiting:
                     waiting[ahead] = [pool.submit(_inspected, file) for file in attempts[ahead]]
             parts = waiting[name]
-            yield Found(str(attempts[name][0]), lambda name=name, parts=parts: _joined(name, parts))
+            yield Found(str(attempts[name][0]), partial(_joined, name, parts))
             waiting[name] = []
 
 
@@ -147,7 +148,8 @@ def _add(log: Log, history: Any, summary: Mapping[str, Any]) -> None:
         log.points.append({STEP: float(item.get(STEP) or 0)} | point)
     logged = {name for point in log.points for name in point}
     facts = {name: value for name, value in plain(summary, log.left_out).items() if name not in logged}
-    values = numbers(facts, words := set())
+    words: set[str] = set()
+    values = numbers(facts, words)
     log.config = {f"config.{name}" if name in facts else name: value for name, value in log.config.items()}
     log.config |= {name: facts[name] for name in words}
     if log.points:
