@@ -38,8 +38,9 @@ class ForecastScore:
 
     target   the column that was forecast
     level    coverage of the bands
-    rows     a row for each run at each point: the group, `at`, observed, predicted, low, high, `inside`, the errors
-             `error`, `error_line` and `error_last` in ln of the target, `interval_score` of that logarithm
+    rows     a row for each run at each point: the group, `at`, `times` the largest fitted compute, observed, predicted,
+             low, high, `inside`, the errors `error`, `error_line` and `error_last` in ln of the target, and
+             `interval_score` of that logarithm
     seen     rows left out, since the forecast was fitted to them
     open     points that have no run yet
     runs     the row of each in the table of runs
@@ -74,14 +75,15 @@ class ForecastScore:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A row for each group and point: `runs`, the `error` of their mean, the `floor` of its absolute value.
+        """A row for each group and point: `runs`, mean `times` and errors, the `floor` of the absolute `error`.
 
         The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with one sd of ln of the target for all
         cells; NaN without replicates.
         """
         names = [*takewhile(lambda name: name != "at", self.rows), "at"]
         groups = self.rows.groupby(names, sort=False, dropna=False)
-        table = groups["error"].agg(runs="size", error="mean").reset_index()
+        means = groups[["times", *(name for name in map(str, self.rows) if name.startswith("error"))]].mean()
+        table = means.assign(runs=groups.size()).reset_index()
         spare = len(self.rows) - len(table)
         squares = float(((self.rows["error"] - groups["error"].transform("mean")) ** 2).sum())
         sd = np.sqrt(squares / spare) if spare else np.nan
@@ -103,7 +105,7 @@ class ForecastScore:
         return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
 
     def __str__(self) -> str:
-        shown = self.rows[[c for c in self.rows if c != "interval_score"]]
+        shown = self.rows.drop(columns=["interval_score", "times"])
         percents = dict.fromkeys(("error", *(f"error_{line}" for line in self.lines)), "{:+.2%}".format)
         lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
         s = self.summary
@@ -141,7 +143,8 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
         if point[law.target] is None or matched.empty:
             still_open.append(", ".join([*map(str, point["by"].values()), name_of(point["place"])]))
         else:
-            parts.append(_scored(matched, point, law, forecast.level))
+            times = _compute(matched, law) / _compute(group[known], law).max()
+            parts.append(_scored(matched.assign(times=times), point, law, forecast.level))
     if not parts:
         used = f"; {int(seen.sum())} rows were part of its own fit" if seen.any() else ""
         raise FitError(f"no new run lies at a point of the forecast ({'; '.join(still_open)}){used}")
@@ -164,7 +167,7 @@ def _at_point(rows: pd.DataFrame, place: dict[str, float], law: Law) -> pd.DataF
     for name, value in place.items():
         columns = [rows[name]] if name in rows else []
         if name not in law.columns:
-            columns.append(_compute(rows, law))
+            columns.append(_named_compute(rows, law))
         gaps = np.min([np.abs(np.log(c.astype(float) / value)) for c in columns], axis=0)
         near &= gaps <= np.log1p(SAME_LEVEL)
     rows = rows[near]
@@ -178,6 +181,11 @@ def _at_point(rows: pd.DataFrame, place: dict[str, float], law: Law) -> pd.DataF
 
 
 def _compute(rows: pd.DataFrame, law: Law) -> pd.Series:
+    """Return the compute of each row, 6 N D where the table has none."""
+    return rows["C"].astype(float) if "C" in rows else _named_compute(rows, law)
+
+
+def _named_compute(rows: pd.DataFrame, law: Law) -> pd.Series:
     """Return the compute by which the law is placed: 6 N D."""
     both = size_and_data(law) or law.columns[:1] * 2
     product: pd.Series = TRAIN * rows[both[0]].astype(float) * rows[both[1]].astype(float)
@@ -195,7 +203,9 @@ def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -
     table = pd.DataFrame(
         {**{k: [v] * len(rows) for k, v in point["by"].items()}, "at": name_of(point["place"])}, rows.index
     )
-    table = table.assign(observed=np.exp(observed), predicted=np.exp(value), low=np.exp(low), high=np.exp(high))
+    table = table.assign(
+        times=rows["times"], observed=np.exp(observed), predicted=np.exp(value), low=np.exp(low), high=np.exp(high)
+    )
     banded = np.isfinite(low) & np.isfinite(high)
     inside = pd.Series((low <= observed) & (observed <= high), rows.index, dtype=object).where(banded, None)
     table = table.assign(inside=inside, error=value - observed)
@@ -210,7 +220,7 @@ def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float]
     """Return how far ln of a prediction moves from a point to each row."""
     move = np.zeros(len(rows))
     for name, slope in slopes.items():
-        here = rows[name] if name in law.columns else _compute(rows, law)
+        here = rows[name] if name in law.columns else _named_compute(rows, law)
         move += slope * np.log(here.to_numpy(float) / place[name])
     return move
 

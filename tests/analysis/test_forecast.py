@@ -62,13 +62,14 @@ def test_the_average_of_laws_forecasts_too(small: pd.DataFrame, runs: pd.DataFra
     assert score_forecast(dated, runs[runs["family"] == "lstm"]).rows["inside"].all()
 
 
-def test_it_is_scored_beside_naive_lines_by_the_runs_made_since(dated: Forecast, runs: pd.DataFrame) -> None:
+def test_it_is_scored_beside_naive_lines(dated: Forecast, small: pd.DataFrame, runs: pd.DataFrame) -> None:
     score = score_forecast(dated, runs)
     assert (len(score.rows), score.seen, score.open) == (12, 72, ())
     assert score.summary["rmsle"] < 0.005
     assert score.summary["rmsle"] < 0.1 * score.summary["rmsle_line"]
     assert score.summary["rmsle_line"] < score.summary["rmsle_last"]
     assert 0.5 <= (score.summary["coverage"] or 0) <= 1
+    assert score.rows["times"].to_numpy(float) == pytest.approx(score.runs["C"].to_numpy(float) / small["C"].max())
     assert "straight line" in str(score)
 
 
@@ -97,6 +98,7 @@ def test_a_cell_is_the_mean_of_its_seeds_beside_what_they_leave(dated: Forecast,
     assert cells["floor"].tolist() == pytest.approx([floor] * 2, rel=1e-4)
     assert "times what the noise of seeds leaves" in str(score)
     alone = score_forecast(dated, lstm.iloc[:1])
+    assert alone.cells["times"].isna().all()  # the table lacks the rows that were fitted
     assert alone.cells["floor"].isna().all()
     assert alone.summary["cell_error_by_floor"] is None
     assert "cells" not in str(alone)

@@ -1,5 +1,8 @@
 """A forecast and what came of it."""
 
+import numpy as np
+import pandas as pd
+
 from isoflop.analysis.report.figures import grammar as g
 from isoflop.analysis.report.figures.base import Figure, Unmet, figure
 from isoflop.analysis.report.figures.grammar import values
@@ -34,3 +37,33 @@ def forecast_outcome(view: View) -> Figure:
     predicted = data.assign(value=data["predicted"])
     alt = values(f"{title}: predicted losses with their {level} bands", predicted, "point")
     return Figure("forecast_outcome", title, subtitle, alt, g.single(layers, height=max(60, 26 * len(data))), data)
+
+
+@figure(order=5, needs="a forecast (--forecast), runs at its points, and the runs that it was fitted to")
+def forecast_error(view: View) -> Figure:
+    """The error of a forecast by how far it lies beyond the fitted compute, beside what the noise of seeds leaves."""
+    if view.forecast is None or (cells := view.forecast.score.cells)["times"].isna().all():
+        raise Unmet("no forecast was given, or the runs that it was fitted to are not in the table")
+    cells = cells.assign(family=cells["family"].astype(str) if "family" in cells else "all runs")
+    families = sorted(cells["family"].unique())
+    parts = [
+        cells.assign(kind=kind, percent=100 * cells[column])
+        for kind, column in (("law", "error"), ("line", "error_line"))
+    ]
+    floor = 100 * float(cells["floor"].max())
+    ends = cells["times"].min() / 1.1, cells["times"].max() * 1.1
+    noise = pd.DataFrame({"kind": "floor", "times": ends, "low": -floor, "high": floor, "percent": 0.0})
+    data = pd.concat([*parts, noise], ignore_index=True)
+    x, y = g.log("times", data, "compute, in times of the largest fitted"), g.linear("percent", "error of the loss [%]")
+    tips = g.tooltip(("family", "at", "times", "percent", "runs"), data)
+    look: g.Spec = {"color": g.hue(families, legend=True), "shape": g.shape(families, legend=True)}
+    layers = [
+        g.layer("area", "floor", x=x, y=y | {"field": "low"}, y2={"field": "high"}),
+        g.layer("guide", "floor", x=x, y=y),
+        g.layer("hollow", "line", x=x, y=y, tooltip=tips, **look),
+        g.layer("best", "law", x=x, y=y, tooltip=tips, **look),
+    ]
+    title = "Error of the forecast against compute"
+    known = f"Shaded: the median error that the noise of seeds leaves, {floor:.2f} %. " if np.isfinite(floor) else ""
+    subtitle = f"Filled: the forecast; hollow: a straight line. {known}Means of the runs at each point."
+    return Figure("forecast_error", title, subtitle, g.along(title, parts[0], x, y), g.single(layers), data)
