@@ -280,13 +280,11 @@ def pairs(text: str, option: str = "--columns", example: str = "N=params,D=token
 
 
 def _pins(texts: list[str]) -> dict[str, float]:
-    """Return the values of --pin E=1.69."""
     parts = ((text, *text.split("=", 1), "") for text in texts)
     return {name.strip(): _number(value, f"--pin {text}", "--pin E=1.69") for text, name, value, *_ in parts}
 
 
 def _priors(texts: list[str]) -> dict[str, tuple[float, float]]:
-    """Return the means and standard errors of --prior E=1.7:0.1."""
     values, example = {}, "--prior E=1.7:0.1"
     for text in texts:
         name, _, value = text.partition("=")
@@ -304,7 +302,6 @@ def numbers(text: str, option: str, example: str) -> list[float]:
 
 
 def _number(text: str, option: str, example: str) -> float:
-    """Return a finite number, or an error that shows how to write one."""
     try:
         value = float(text)
     except ValueError:

@@ -136,7 +136,6 @@ def complete(arguments: list[str]) -> str:
 
 
 def _candidates(before: list[str], last: str) -> list[str]:
-    """Return what the last word could be, given the words before it."""
     if not before:
         return [*VERBS, "--help", "--version", "--completion"]
     if before[-1] in OF_COLUMNS:
@@ -148,7 +147,6 @@ def _candidates(before: list[str], last: str) -> list[str]:
 
 
 def _columns(words: list[str]) -> list[str]:
-    """Return the columns of the first table that is named."""
     import csv
 
     table = next((word for word in words if word.endswith(".csv") and os.path.isfile(word)), None)

@@ -141,7 +141,6 @@ def _instantiation_sentence(error: Exception) -> str:
 
 
 def _key_sentence(error: Any) -> str:
-    """Return which key is unknown, and which exist; '' if the error does not say."""
     from omegaconf import OmegaConf
 
     if not OmegaConf.is_dict(error.parent_node):

@@ -169,7 +169,6 @@ def _listed(text: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def _extension(text: str, directory: str) -> Extension:
-    """Return the extension that a text names, a path relative to this directory."""
     root = Path(os.path.abspath(Path(directory, text)))
     if not (folder := root.is_dir()):
         root = _package(text)
@@ -177,7 +176,6 @@ def _extension(text: str, directory: str) -> Extension:
 
 
 def _package(name: str) -> Path:
-    """Return the folder of an installed package."""
     try:
         spec = importlib.util.find_spec(name) if all(part.isidentifier() for part in name.split(".")) else None
     except ImportError:  # of the parent of a dotted name
@@ -202,7 +200,6 @@ def _refuse_twins(extensions: list[Extension]) -> None:
 
 
 def _line(error: Exception) -> str:
-    """Return an error in a line: its kind, its message, and where in a file it was raised."""
     where, last = "", error.__traceback__
     while last is not None:
         where = f" ({Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno})"

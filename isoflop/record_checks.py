@@ -121,7 +121,6 @@ def disagreement(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def _differ(total: float | None, one: float | None, other: float | None, product: bool = False) -> bool:
-    """Return whether a number is not the sum, or product, of two others; False if one of them is not known."""
     if total is None or one is None or other is None:
         return False
     return not math.isclose(total, one * other if product else one + other, rel_tol=SAME)

@@ -140,7 +140,6 @@ def _single(cfg: DictConfig, folder: Path) -> None:
 
 
 def _announce(config: FrozenConfig) -> None:
-    """Print what a run will be; raise UserError if this machine cannot hold or finish it."""
     from isoflop.scaling.estimate import available, plan
 
     run = plan(config)
@@ -151,7 +150,6 @@ def _announce(config: FrozenConfig) -> None:
 
 
 def _spent(folder: Path) -> list[str]:
-    """Return a line on what a run of several marks spent, if that was counted."""
     if not (total := RunFolder(folder).read_spent()):
         return []
     ratio = total["C_separate"] / total["C"]
@@ -189,7 +187,6 @@ def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
 
 
 def _call(function: str, *arguments: Any) -> Any:
-    """Import and call a function named "module:name"."""
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)(*arguments)
 

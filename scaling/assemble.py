@@ -121,7 +121,6 @@ def build(config: FrozenConfig, group: str, knobs: Knobs | None = None) -> Any:
 
 
 def _build_probes(config: FrozenConfig, task: Task) -> dict[str, Probe]:
-    """Build the probes that a config asks for, by name; raise UserError if they cannot measure such a run."""
     probes: dict[str, Probe] = {}
     for name, knobs in config.probe.items():
         probes[name] = choices.build("probe", name, knobs, config.extensions)

@@ -161,7 +161,6 @@ def time_step(config: FrozenConfig) -> dict[str, float]:
 
 
 def _time_run(config: FrozenConfig, steps: int, step_targets: int) -> float:
-    """Return the seconds of a run of this many steps, start and evaluation included."""
     from isoflop.scaling.run import run_one
 
     short = replace(config, budget=Budget(D=steps * step_targets), logger=Logger(), code=config.present_code())

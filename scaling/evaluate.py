@@ -72,7 +72,6 @@ def mean_and_error(total: Tensor, count: Tensor) -> tuple[float, float]:
 
 
 def _other_sets(examples: Examples) -> list[str]:
-    """Return the names of the held-out sets beside that of L; only tokens have any."""
     return examples.other_sets() if isinstance(examples, Several) else []
 
 

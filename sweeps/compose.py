@@ -134,7 +134,6 @@ def _chosen(grids: Sequence[dict[str, Any]], given: list[Override]) -> tuple[Seq
 
 
 def _words(text: Any) -> list[str]:
-    """Return the values of `family=mlp,lstm`, or of what a grid says of it."""
     return [word for part in str(text or "").rpartition("=")[2].split(",") if (word := part.strip())]
 
 

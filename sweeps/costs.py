@@ -127,7 +127,6 @@ def cost_line(configs: list[FrozenConfig]) -> str:
 
 
 def _times(kinds: list[str], plans: list[RunPlan], speeds: dict[str, Any]) -> list[float]:
-    """Return the time of each run by measured speeds of its kind [s]."""
     return [
         plan.steps * _step_s(plan.step_C, speeds[name]) + len(plan.marks) * _rest_s(plan.step_C, speeds[name])
         for name, plan in zip(kinds, plans, strict=True)

@@ -146,7 +146,6 @@ class _Sweep:
             job.run.process.join()
 
     def _start(self, lifeline: Lifeline) -> None:
-        """Start the largest waiting run in a free slot, unless a person has asked for it not to be made."""
         entry = self.waiting.pop()
         if entry.files.cancelled:
             self.ended.append(Entry(entry.folder))
@@ -159,7 +158,6 @@ class _Sweep:
         self.running[run.process.sentinel] = Job(run, entry, time.monotonic(), _memory_kills())
 
     def _reap(self) -> None:
-        """Collect the runs that ended, and end those that take too long."""
         for sentinel, job in list(self.running.items()):
             job.look()
             limit = self.settings.timeout_s
@@ -219,7 +217,6 @@ class _Sweep:
 
 
 def _planned(entry: Entry, share: float = 1.0) -> tuple[float, float]:
-    """Return the steps and the training FLOPs of a share of a run."""
     plan = entry.config.plan
     return (share * plan.steps, share * plan.C) if plan else (0.0, 0.0)
 

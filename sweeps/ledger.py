@@ -169,7 +169,6 @@ def entries(folder: Path) -> Iterator[Entry]:
 
 
 def _facts(path: str) -> os.stat_result | None:
-    """Return what the system says of a file; None if it cannot."""
     try:
         return os.stat(path)
     except OSError:

@@ -113,7 +113,6 @@ def read(name: str) -> Study:
 
 
 def _runs(sweeper: dict[str, Any]) -> int:
-    """Return how many points the grids of a study have."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from isoflop.sweeps.compose import expanded, grids_of

@@ -141,7 +141,6 @@ def in_short(room: Path) -> str:
 
 
 def _verdicts(folder: Path) -> list[dict[str, Any]]:
-    """Return the verdicts that a study left in its folder."""
     document = files.read_json(folder / "verdicts.json")
     return list(document.get("verdicts") or []) if isinstance(document, dict) else []
 
@@ -168,7 +167,6 @@ def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Pa
 
 
 def _designed(configs: "list[FrozenConfig]") -> "pd.DataFrame":
-    """Return a row for each mark of each planned run."""
     return design(configs, [config.plan for config in configs if config.plan])
 
 

@@ -220,7 +220,6 @@ def launch(launcher: Launcher, names: list[str]) -> None:
 
 
 def _conclude(runs: dict[Entry, FrozenConfig]) -> None:
-    """Say how the runs ended."""
     _say(states(Counter(entry.state for entry in runs)))
     lost = [entry for entry, config in runs.items() if not resume.is_done(entry.folder, config)]
     for entry in lost[:MOST_LINES]:
@@ -233,7 +232,6 @@ def _conclude(runs: dict[Entry, FrozenConfig]) -> None:
 
 
 def _why(entry: Entry) -> str:
-    """Return why a run has no result."""
     if entry.state == "running":
         return "running in another process"
     if entry.state == "cancelled":
@@ -249,5 +247,4 @@ def _why(entry: Entry) -> str:
 
 
 def _say(line: str, style: str = "") -> None:
-    """Print one line to the terminal, however long."""
     console.print(one_line(line), style=style, highlight=False, markup=False, soft_wrap=True)

@@ -110,7 +110,6 @@ def _call(pipe: Connection, function: str, arguments: Sequence[Any], gpu: str | 
 
 
 def _die_unread(pipe: int) -> None:
-    """End this process when nobody is left who could read its result (poll(2): POLLERR on a write end)."""
     waiting = select.poll()
     waiting.register(pipe, 0)
     waiting.poll()

@@ -9,7 +9,7 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_645,
+    "lines": 41_483,
     "files": 283,
     "public_names": 1_141,
     "names_used_twice": 0,
@@ -17,7 +17,7 @@ LIMITS = {
     "circles_of_folders": 0,
     "upward_arrows": 0,
     "widest_folder": 14,
-    "long_files": 4,
+    "long_files": 3,
     "long_functions": 0,
     "many_parameters": 8,
     "attrs": 0,

@@ -239,7 +239,6 @@ def _judge_outcomes(
 
 
 def _of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
-    """Return what an interval and the checks beside it say."""
     alone = verdict = rule.region.verdict(measured.low, measured.high, measured.seed_sd)
     held = [check.held for check in measured.checks]
     if False in held:
@@ -257,7 +256,6 @@ def _of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> Subject
 
 
 def _interaction(one: Contrast, two: Contrast) -> Contrast:
-    """Return the difference of two independent contrasts."""
     se, df = welch([(one.se, one.df), (two.se, two.df)])
     turned = {"least": "most", "most": "least", "": ""}[two.bound]
     bound = one.bound or turned

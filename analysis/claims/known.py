@@ -53,7 +53,6 @@ class KnownAnswer:
     """The columns of the table that stand for columns of the law."""
 
     def __post_init__(self) -> None:
-        """Refuse a parameter that the law does not have."""
         law = get_law(self.law)
         if self.of not in (names := [*law.params, *law.derived]):
             raise UserError(f"of={self.of!r} is not a parameter of {law.name}; it has {', '.join(names)}")

@@ -92,7 +92,6 @@ def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
-    """Return which levels of the grid are not there."""
     if not grid:
         return ""
     *outer, (inner, count) = grid.items()
@@ -113,7 +112,6 @@ def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
 
 
 def _lacks_seeds(rows: pd.DataFrame, seeds: Seeds | None) -> str:
-    """Return at how many levels there are too few seeds."""
     if seeds is None:
         return ""
     count, ((axis, wanted),) = seeds.count, seeds.at.items()
@@ -130,7 +128,6 @@ def _short(per_level: NDArray[Any], count: int, wanted: int) -> tuple[int, list[
 
 
 def _lacks_span(rows: pd.DataFrame, axis: str, decades: float) -> str:
-    """Return how much of the span is missing."""
     have = math.log10(float(rows[axis].max()) / float(rows[axis].min()))
     # budgets are rounded to whole steps, so a planned span may be a rounding short
     return (

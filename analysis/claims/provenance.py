@@ -48,7 +48,6 @@ class Commits:
     """What commits hold, each folder asked of git once, for whoever asks about several of its files."""
 
     def __init__(self) -> None:
-        """Begin without having asked."""
         self._listed: dict[tuple[Path, str, str], dict[str, str] | None] = {}
 
     def folder(self, objects: Path, commit: str, name: str) -> dict[str, str] | None:

@@ -37,7 +37,6 @@ class VerdictKind(StrEnum):
     """How a sentence that ends in the claim begins."""
 
     def __new__(cls, value: str, sentence: str, lead: str) -> "VerdictKind":
-        """Return a member that equals its name as text, with its two sentences."""
         kind = str.__new__(cls, value)
         kind._value_, kind.sentence, kind.lead = value, sentence, lead
         return kind
@@ -173,7 +172,6 @@ class Region:
 
 
 def _open(bound: float | None, limit: float) -> float:
-    """Return the bound, or the limit where there is none."""
     return limit if bound is None or math.isnan(bound) else bound
 
 

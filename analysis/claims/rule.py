@@ -154,7 +154,6 @@ def read_rule(data: Mapping[str, Any], where: str) -> Rule:
 
 
 def _check_law(rule: Rule) -> None:
-    """Refuse a law that is not known, a target without a law, and a parameter that the law does not have."""
     if rule.target and not rule.law:
         raise UserError(f"target={rule.target} is what a law predicts; give the law too, such as power_offset(D)")
     try:
@@ -192,7 +191,6 @@ def _check_keys(rule: Rule) -> None:
 
 
 def _check_pair(rule: Rule) -> None:
-    """Refuse values that make no pair, and a region that does not go with the subject."""
     pair = rule.measures.subject == "pair"
     for column, (first, second) in rule.compare.items():
         if first == second and type(first) is type(second):

@@ -80,7 +80,6 @@ def _of_one_text(rows: Runs, rule: Rule) -> Runs:
 
 
 def _groups(rows: Runs, rule: Rule) -> Groups:
-    """Return the runs of each group, in the order of the names."""
     by = ("family",) if "family" in rule.compare else rule.by
     if by != ("family",):
         require_columns(rows.frame, by)

@@ -59,7 +59,6 @@ class Criterion:
     changes: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what no verdict follows from."""
         if not 1 <= self.worth < np.inf:
             raise UserError(f"--worth {self.worth:g} is not a multiplier of at least 1; write --worth 1.05")
         if not 0 < self.risk < 0.5:

@@ -206,7 +206,6 @@ def fit_form(points: Points, bend: float = 0.0) -> Form:
 
 
 def _solve(design: Array, residuals: Array) -> Array:
-    """Return the least-squares step."""
     products = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True)
     step: Array = products @ (design.T @ residuals)
     return step

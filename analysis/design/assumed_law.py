@@ -238,7 +238,6 @@ def planned(rows: pd.DataFrame, law: Law, also: Sequence[str] = ()) -> pd.DataFr
 
 
 def _check(form: Law, params: Mapping[str, float], noise: float) -> None:
-    """Check that every parameter is there and inside what the law allows, and that there is noise; UserError if not."""
     if set(params) != set(form.params):
         raise UserError(f"a truth of {form.name} has {', '.join(form.params)}, not {', '.join(params) or 'nothing'}")
     for name, kind in form.params.items():

@@ -235,7 +235,6 @@ def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]
 
 
 def _spread(base: Resolution, studies: list[_Study]) -> dict[str, Resolved]:
-    """Return every quantity over the studies."""
     law, params = base.truth.form, dict(base.truth.params)
     true = params | {name: float(value) for name, value in law.derive(params).items()}
     if base.C is not None:

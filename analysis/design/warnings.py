@@ -39,7 +39,6 @@ def warnings(rows: pd.DataFrame, truth: Truth) -> list[str]:
 
 
 def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """Return a sentence for each axis that is too short for an exponent."""
     sentences = []
     for name in truth.form.columns:
         low, high = float(table[name].min()), float(table[name].max())
@@ -53,7 +52,6 @@ def _spans(table: pd.DataFrame, truth: Truth) -> list[str]:
 
 
 def _few(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """Return whether there are too few runs for an interval."""
     runs, n_runs = as_runs(table).codes, as_runs(table).count
     problem, u = problem_at(truth, table)
     need = runs_needed(problem, u, runs)
@@ -123,7 +121,6 @@ def _best_size(part: pd.DataFrame, size: str, truth: Truth) -> float:
 
 
 def _seeds(rows: pd.DataFrame) -> list[str]:
-    """Return whether there are too few replicates for the noise between seeds."""
     if "N" not in rows or not {"run_id", "seed"} & set(rows.columns):
         return []
     unit = rows["seed"] if "seed" in rows else rows["run_id"]
@@ -140,7 +137,6 @@ def _seeds(rows: pd.DataFrame) -> list[str]:
 
 
 def _offset(table: pd.DataFrame, truth: Truth) -> list[str]:
-    """Return whether the irreducible loss cannot be distinguished from 0."""
     if "E" not in truth.params or truth.params["E"] == 0:
         return []
     half = t_quantile(0.95, as_runs(table).count - 1) * errors(table, truth)["E"]

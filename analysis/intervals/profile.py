@@ -114,7 +114,6 @@ def leaning(problem: Problem, u: Array, flat: frozenset[str]) -> frozenset[str]:
 
 
 def _derived(problem: Problem, u: Array, name: str) -> tuple[float, Array]:
-    """Return a derived quantity and its gradient (free,) at u."""
     duals: dict[str, Any] = {k: np.float64(v) for k, v in problem.fixed.items()}
     for i, (p, x) in enumerate(zip(problem.free, u, strict=True)):
         value = np.array(np.exp(x) if problem.logs[i] else x)

@@ -85,7 +85,6 @@ def _decided(view: View) -> ClaimVerdict | None:
 
 
 def _of_claims(view: View) -> str:
-    """Say the first claim that is decided by a number."""
     verdict = _decided(view)
     return _of_verdict(verdict, verdict.claim, view.loss_unit) if verdict else ""
 
@@ -155,7 +154,6 @@ def _best_size(view: View) -> str:
 
 
 def _exponent(estimate: Estimate) -> str:
-    """Write an exponent with its interval."""
     return f"{estimate.value:.2f} (95 % interval {estimate.low:.2f} to {estimate.high:.2f})"
 
 
@@ -214,7 +212,6 @@ def _rates(view: View) -> str:
 
 
 def _lowest(view: View) -> str:
-    """Say the lowest loss, where no law says more."""
     best = view.rows.sort_values("L", kind="stable").iloc[0]
     reasons = "; ".join(dict.fromkeys(view.refused.values()))
     why = f" No law could be fitted: {reasons}." if reasons else " These runs do not identify how fast the loss falls."

@@ -164,7 +164,6 @@ def _render(view: View, figures: Drawn, asked: str = "", out: Path | None = None
 
 
 def _spec(figure: Figure) -> dict[str, Any]:
-    """Return what the page draws a figure from: its spec for a light page, and the colours of a dark one."""
     return {"light": figure.spec(titled=False), "dark": figure.spec(dark=True, titled=False)["config"]}
 
 
@@ -185,7 +184,6 @@ def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
 
 
 def _title(view: View) -> str:
-    """Say what the page is about, in a few words."""
     runs = count_runs(view.runs)
     noun = f"{runs} run{'s' if runs != 1 else ''}"
     if len(view.families) <= 1:
@@ -268,7 +266,6 @@ def _outcome(verdict: Verdict, claim: Claim) -> dict[str, Any]:
 
 
 def _limit(verdict: Verdict) -> str:
-    """Say what the statistic is compared with, seed noise included."""
     if verdict.limit is None or verdict.statistic is None:
         return ""
     sign = "limit " if verdict.rule.region.kind in ("above", "below") else "band ±"

@@ -99,7 +99,6 @@ def front(card: pd.DataFrame, one: str, two: str, data: str | None = None) -> li
 
 
 def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool:
-    """Return whether the interval of one lies wholly on the better side of that of another."""
     near, far = ("high", "low") if a["better"] == "lower" else ("low", "high")
     if pd.isna(a[near]) or pd.isna(b[far]):
         return False
@@ -107,7 +106,6 @@ def _surely_better(a: Mapping[Hashable, Any], b: Mapping[Hashable, Any]) -> bool
 
 
 def _cell(measure: _Measure, rows: pd.DataFrame, shared: _Shared) -> dict[str, object]:
-    """Return a measure of one family's rows, or why it has none."""
     count = int(usable(rows)["run_id"].nunique()) if "run_id" in rows else len(usable(rows))
     try:
         with np.errstate(all="ignore"):
@@ -118,7 +116,6 @@ def _cell(measure: _Measure, rows: pd.DataFrame, shared: _Shared) -> dict[str, o
 
 
 def _shared(rows: pd.DataFrame, fits: Fits) -> _Shared:
-    """Return the compute and the loss at which all families of a table are compared."""
     if rows.empty or "C" not in rows:
         return _Shared(math.nan, math.nan, fits)
     by_family = rows.groupby("family")
@@ -133,7 +130,6 @@ def _best_cell(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _excess(rows: pd.DataFrame, shared: _Shared) -> Measured:
-    """Measure the loss above the floor at the best setting."""
     rows = usable(rows)
     if "excess" not in rows or rows["excess"].isna().all():
         raise Untested("the floor of this data is not known")
@@ -193,7 +189,6 @@ def _by_seed(rows: pd.DataFrame, column: str) -> Iterator[pd.DataFrame]:
 
 
 def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataFrame, _Shared], Measured]:
-    """Return a measure that is a quantity of claims."""
 
     def take(rows: pd.DataFrame, shared: _Shared) -> Measured:
         one = QUANTITIES[name](Sample(as_runs(rows), level=LEVEL, marks=marks, fits=shared.fits), of)
@@ -204,7 +199,6 @@ def _of_quantity(name: str, of: str = "", marks: str = "") -> Callable[[pd.DataF
 
 
 def _of_law(name: str) -> Callable[[pd.DataFrame, _Shared], Measured]:
-    """Return a measure of the law that suits what varies."""
 
     def take(rows: pd.DataFrame, shared: _Shared) -> Measured:
         law = choose_law(usable(rows))
@@ -220,13 +214,11 @@ def _of_law(name: str) -> Callable[[pd.DataFrame, _Shared], Measured]:
 
 
 def _slope_from_flat(rows: pd.DataFrame, shared: _Shared) -> Measured:
-    """Measure how far from 0 the slope of the gradients through time is."""
     values = of_runs(rows, "probe.gradients.slope", "last")["value"].abs().to_numpy(float)
     return _mean(values, "")
 
 
 def _mean(values: Array, unit: str) -> Measured:
-    """Return the mean and Student's interval."""
     mean, low, high = t_interval(values, LEVEL)
     return Measured(mean, low, high, reason=f"{len(values)} run{'s' * (len(values) != 1)}", unit=unit)
 

@@ -99,7 +99,6 @@ def decided_first(verdicts: Sequence[ClaimVerdict]) -> list[ClaimVerdict]:
 
 
 def _trained(view: View) -> str:
-    """Say how much was trained, on what."""
     rows = view.rows
     if rows.empty:
         return f"No run finished; {_plural(len(view.runs), 'row')} of runs that failed are in the ledger."
@@ -126,7 +125,6 @@ def _trained(view: View) -> str:
 
 
 def _loss(view: View) -> str:
-    """Say what the loss is, and the lowest."""
     sentence = (
         f"The loss is measured on held-out data, in {view.loss_unit}; lower is better, "
         f"and the lowest is {float(view.rows['L'].min()):.3g}"
@@ -136,7 +134,6 @@ def _loss(view: View) -> str:
 
 
 def _local(view: View) -> list[str]:
-    """Say what is identified of each law whose parameters are not."""
     sentences = []
     for family, local in view.local.items():
         if not view.laws[family].unidentified:
@@ -165,7 +162,6 @@ def _halving(estimate: Estimate) -> str:
 
 
 def _forecast(judged: "JudgedForecast") -> str:
-    """Say how well a forecast predicted."""
     figures = judged.score.summary
     error, line = (percent(float(figures[name] or 0), 2) for name in ("rmsle", "rmsle_line"))
     came = "was added or changed after these runs" if judged.first is False else "was made before these runs"
@@ -186,7 +182,6 @@ def verdict_table(verdicts: Sequence[ClaimVerdict], width: int = 100) -> str:
 
 
 def _block(verdict: ClaimVerdict, width: int, studies: Sequence[ClaimStudy]) -> list[str]:
-    """Return the lines of one claim."""
     claim = verdict.claim
     lines = [f"{verdict.verdict.word.upper():<{INDENT}}{verdict.id}: {claim.claim}"]
     if verdict.statistic is not None:

@@ -78,7 +78,6 @@ def _folder_of(row: Mapping[Any, Any], source: Path) -> RunFolder | None:
 
 
 def _is_web(address: str) -> bool:
-    """Return whether an address is on the web, and not a script."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -120,7 +119,6 @@ def local_quantities(view: View) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> tuple[str, str]:
-    """Write a value and its interval; a bound that does not exist is `none`."""
     value = "–" if estimate.value is None else _digits(estimate.value, 4)
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
@@ -172,13 +170,11 @@ def training_hours(runs: RunsLike) -> float:
 
 
 def _cells(column: str, values: list[Any]) -> list[str]:
-    """Write a column of the ledger, each different value once."""
     words = {value: _cell(column, value) for value in set(values)}
     return [words[value] for value in values]
 
 
 def _cell(column: str, value: Any) -> str:
-    """Write one value of the ledger."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if column in ("N", "D", "C") and isinstance(value, float | int) and math.isfinite(value):

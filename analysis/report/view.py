@@ -179,7 +179,6 @@ def look(runs: RunsLike, claims: Any = None, forecast: Path | None = None, tune:
 
 
 def _with_laws(view: View) -> View:
-    """Return the view with the laws of its families, and their hold-outs."""
     laws: dict[str, Fit] = {}
     held: dict[str, HeldOut] = {}
     refused: dict[str, str] = {}
@@ -206,7 +205,6 @@ def _with_laws(view: View) -> View:
 
 
 def _few(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return at most MOST_HELD rows, drawn at random."""
     return rows if len(rows) <= MOST_HELD else rows.sample(MOST_HELD, random_state=0)
 
 
@@ -241,14 +239,12 @@ def _best(runs: Runs, tune: Sequence[str]) -> Runs:
 
 
 def _notes(runs: Runs, table: Runs) -> tuple[str, ...]:
-    """Return the notes of the table and of each family, each once."""
     asked = [*table.left_out, *unnamed(table.frame)]
     odd = [note for _, part in runs.frame.groupby("family") for note in (*units(part), *mixtures(part))]
     return tuple(dict.fromkeys(map(str, (*runs.notes, *asked, *odd))))
 
 
 def _layout(runs: Runs) -> Layout | None:
-    """Return where the runs of all families stand together."""
     complete = any(c in runs and runs[c].notna().all() for c in ("N", "D", "C"))
     return runs.layout if len(runs) and complete else None
 

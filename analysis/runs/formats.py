@@ -118,7 +118,6 @@ def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _separator(source: Path | io.BytesIO) -> str:
-    """Return what separates fields: commas, or semicolons or tabs if the header has no comma."""
     header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
     return next((sign for sign in (";", "\t") if sign in header and not more), ",")
 
@@ -142,7 +141,6 @@ def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 
 def _folder(path: Path) -> pd.DataFrame:
-    """Return the records of every run folder below `path`."""
     from isoflop.folder import RunFolder
 
     files = sorted(path.rglob(RunFolder.RECORDS))
@@ -224,7 +222,6 @@ def check_file(path: Path) -> None:
 
 
 def _check_lines(file: BinaryIO, path: Path) -> None:
-    """Refuse a text with an endless line; UserError."""
     while len(chunk := file.read(LONGEST_LINE)) == LONGEST_LINE:
         if b"\n" not in chunk:
             raise UserError(f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table; mend it")

@@ -252,7 +252,6 @@ def _splits(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _factor(unit: str) -> float | None:
-    """Return the factor of a unit in ours; None if it is unknown."""
     word = plain(unit)
     if power := re.fullmatch(r"(?:1?e|10\^)(\d{1,2})", unit.lower()):
         return float(10.0 ** int(power[1]))

@@ -188,7 +188,6 @@ def odd_split(rows: pd.DataFrame, N: float, D: float) -> str:
 
 
 def _unit(ratio: float) -> str:
-    """Return words for the unit that would explain C/(N D), if one does."""
     for factor, name in _UNITS.items():
         if 0.3 < ratio / TRAIN / factor < 3:
             return f", such as N or D in {name}"

@@ -105,7 +105,6 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
 
 
 def _wide(runs: pd.DataFrame) -> str:
-    """Return what to do about a table whose columns are losses at several sizes; empty for any other."""
     stems = pd.Series([re.sub(r"\d+(\.\d+)?(e[-+]?\d+)?", "#", str(c), flags=re.I) for c in runs.columns])
     alike = stems[stems.str.contains("#")].value_counts()
     if not len(alike) or alike.iloc[0] < LEVELS:
@@ -116,7 +115,6 @@ def _wide(runs: pd.DataFrame) -> str:
 
 
 def _unusable(runs: Runs, numbers: pd.DataFrame, sound: np.ndarray) -> Iterator[Finding]:
-    """Report the rows that were left out, and the numbers that are not above 0."""
     for reason, count in runs.excluded:
         yield Finding("duplicates" if "repeats" in reason else "numbers", f"{_rows(count)} left out: {reason}")
     for name in numbers:
@@ -166,7 +164,6 @@ def mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _compute(runs: Runs) -> Iterator[Finding]:
-    """Report rows whose C is not what their N and D take."""
     rows = runs.frame
     if not {"N", "D", "C"} <= set(rows.columns):
         return
@@ -181,7 +178,6 @@ def _compute(runs: Runs) -> Iterator[Finding]:
 
 
 def _repeats(runs: Runs) -> Iterator[Finding]:
-    """Report cells with several runs of equal numbers, and how much their losses differ."""
     rows = runs.frame
     if not {"N", "D"} <= set(rows.columns) or runs.searched:
         return
@@ -227,7 +223,6 @@ def _edge_budgets(rows: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _outliers(runs: Runs, rows: pd.DataFrame, parts: Sequence[pd.DataFrame]) -> Iterator[Finding]:
-    """Report rows far from runs of like size and data of their own kind, the farthest first."""
     far = pd.concat([_distances(part, curves=runs.count < len(runs)) for part in parts])
     far = far[far != 0].sort_values(key=np.abs, ascending=False)
     for label, distance in far.head(_MOST).items():

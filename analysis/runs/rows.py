@@ -229,7 +229,6 @@ def is_circumstance(column: object) -> bool:
 
 
 def _repeats(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return whether each row repeats one above it, (rows,)."""
     try:
         return rows.duplicated().to_numpy()
     except TypeError:  # a column of lists or dicts cannot be compared

@@ -274,7 +274,6 @@ def _held_step(matrix: Array, g: Array, held: NDArray[np.bool_], given: Array) -
 
 
 def _diagonal(matrices: Array) -> Array:
-    """Return the diagonals (problems, free) of matrices, a view of them."""
     count, size, _ = matrices.shape
     return matrices.reshape(count, size * size)[:, :: size + 1]
 

@@ -105,5 +105,4 @@ def register_resolvers() -> None:
 
 
 def _gpus_of_run(devices: int, accelerator: str) -> int:
-    """Return how many of this machine's GPUs a run takes."""
     return 0 if accelerator == "cpu" else min(devices, len(gpus()))

@@ -127,7 +127,6 @@ def _required(section: type) -> list[Field[Any]]:
 
 
 def _section(group: str, section: type[Section], values: Any) -> Section:
-    """Return a typed section of the config; raise UserError for an unknown key."""
     if not isinstance(values, Mapping):
         raise UserError(f"{group}={values} is not a choice of {group}; leave it out for the default")
     names = [f.name for f in fields(section)]  # type: ignore[arg-type]
@@ -139,7 +138,6 @@ def _section(group: str, section: type[Section], values: Any) -> Section:
 
 
 def _probes(given: Any) -> dict[str, Knobs]:
-    """Return the knobs of every probe; raise UserError if the config has something else there."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(knobs, Mapping) for knobs in given.values()):

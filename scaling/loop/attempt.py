@@ -251,7 +251,6 @@ def fit(trainer: "pl.Trainer", module: "ScalingModule", deferred: Deferred) -> d
 
 
 def _train_rank(attempt: Attempt) -> list[record.Row]:
-    """Train one rank of several, as a run that knows the others; the first reports for all."""
     with contextlib.ExitStack() as afterwards:
         if os.environ["LOCAL_RANK"] != "0":
             silent = replace(attempt, config=replace(attempt.config, logger=Logger()), bar=False)

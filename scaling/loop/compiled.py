@@ -117,7 +117,6 @@ def _least_pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor,
 
 
 def _pass_s(objective: Objective, parameters: Sequence[Tensor], x: Tensor, y: Tensor) -> float:
-    """Return the time of one pass, forward and backward, whose gradient is dropped [s]."""
     began = time.monotonic()
     loss, auxiliary = objective(x, y)
     torch.autograd.grad(loss / y.numel() + auxiliary, parameters, allow_unused=True)

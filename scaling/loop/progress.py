@@ -135,7 +135,6 @@ def _cut(path: Path, position: int) -> None:
 
 
 def _step(line: str) -> int | None:
-    """Return the step of a point of the curve; None if the line is not a point."""
     cells = line.split(",")
     try:
         step, *values = int(cells[0]), *map(float, cells[1:])

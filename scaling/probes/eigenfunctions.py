@@ -65,7 +65,6 @@ def _spearman(a: Tensor, b: Tensor) -> float | None:
 
 
 def _rank(values: Tensor) -> Tensor:
-    """Return the rank of each value; equal values share the mean of theirs."""
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     ranks: Tensor = (counts.cumsum(0) - (counts - 1) / 2)[inverse].double()
     return ranks

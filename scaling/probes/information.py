@@ -77,21 +77,18 @@ def _activations(subject: Subject, examples: int) -> tuple[list[Tensor], Tensor]
 
 
 def _binned(values: Tensor, bins: int) -> Tensor:
-    """Return the bin of each value, of equal width from the least to the largest of all."""
     low, high = values.min(), values.max()
     width = (high - low) / bins
     return ((values - low) / width).long().clamp(0, bins - 1) if width > 0 else torch.zeros_like(values).long()
 
 
 def _codes(*tables: Tensor) -> Tensor:
-    """Return a whole number for each distinct row of the tables side by side, (examples,)."""
     rows = torch.cat([table.reshape(len(table), -1) for table in tables], dim=1)
     code: Tensor = torch.unique(rows, dim=0, return_inverse=True)[1]
     return code
 
 
 def _entropy(code: Tensor) -> float:
-    """Return the entropy of the shares of the codes [bits]."""
     shares = torch.bincount(code).double() / len(code)
     return float(torch.special.entr(shares).sum()) / math.log(2)
 

@@ -47,7 +47,6 @@ class Precision(CheckedProbe):
 
 
 def _rounded(weight: Tensor, bits: int) -> Tensor:
-    """Round the weight to the nearest of 2^bits - 1 levels from -max to max."""
     step = weight.abs().max() / (2 ** (bits - 1) - 1)
     return weight if step == 0 else (weight / step).round() * step
 

@@ -219,7 +219,6 @@ def _yamls(overrides: Sequence[str]) -> str:
 
 
 def _slots(launcher: dict[str, Any], trainer: Trainer) -> int:
-    """Return the number of runs at a time, by the settings of the launcher."""
     settings = {key: value for key, value in launcher.items() if key != "_target_"}
     if str(launcher.get("_target_", "")).endswith("LocalLauncher"):
         return len(LaunchSettings.read(settings).slots(trainer))
@@ -228,7 +227,6 @@ def _slots(launcher: dict[str, Any], trainer: Trainer) -> int:
 
 
 def _line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dict[str, Any]:
-    """Return a run as a row of the plan."""
     known = columns(config)
     who = {key: known[key] for key in ("run_id", "family", "data", *record.DIALS, "seed")}
     size = {key: getattr(plan, key) for key in ("lr", "N", "D", "C", "steps", "memory")}

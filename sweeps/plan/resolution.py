@@ -128,7 +128,6 @@ def _of_family(have: pd.DataFrame | None, family: str, data: str) -> pd.DataFram
 
 
 def _joined(have: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Join existing and planned runs, each once."""
     columns = [c for c in ("N", "D", "C", "run_id", "seed") if c in points]
     if have.empty:
         return points[columns]
@@ -150,6 +149,5 @@ def _stated(together: pd.DataFrame, have: pd.DataFrame, law: str, asked: PlanLaw
 
 
 def _few(points: pd.DataFrame) -> str:
-    """Return how many sizes and amounts of data there are, and how many a law wants."""
     sizes, data = points["N"].nunique(), points["D"].nunique()
     return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {LEVELS} of either are needed"

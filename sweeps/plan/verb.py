@@ -88,7 +88,6 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
 
 
 def _claims(overrides: Sequence[str]) -> "list[Claim]":
-    """Return the claims of the planned study; none if it is not a study."""
     names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
     return read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
 
@@ -124,7 +123,6 @@ def _by_family(table: pd.DataFrame) -> RenderableType:
 
 
 def _totals(plan: SweepPlan, price: float | None) -> RenderableType:
-    """Return the cost of all runs to make, and how their time was predicted."""
     sums, rest = plan.totals(price), plan.to_make
     if rest.empty:
         return Text("all are done")
@@ -167,5 +165,4 @@ def _next_runs(picks: pd.DataFrame) -> RenderableType:
 
 
 def _grid(*names: str) -> Table:
-    """Return a table whose numbers are to the right."""
     return plain_table(*names, right={*names} - {"family", "data", ""})

@@ -96,7 +96,6 @@ def confirm_command(
 def _by_table(
     path: Path, table: _TableForm, verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
 ) -> "Confirmations":
-    """Return what a table says, and draw it if a file is named."""
     from isoflop.analysis.confirm.comparison import confirm
 
     if training.budget or training.dry_run:

@@ -59,7 +59,6 @@ def in_slurm(folder: Path) -> dict[str, Counter[str]]:
 
 
 def _lines(*command: str) -> list[str]:
-    """Return the lines that a client of Slurm prints; none if it fails."""
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):

@@ -81,7 +81,6 @@ def build(view: View, entity: str, project: str) -> Dashboard:
 
 
 def _filters(view: View) -> list[Any]:
-    """Return the filter of runs to show: those of the table's sweeps, if it names them."""
     from wandb_workspaces.expr import Metric
 
     sweeps = sorted(view.runs["sweep"].dropna().astype(str).unique()) if "sweep" in view.runs else []
@@ -109,7 +108,6 @@ def _report(view: View, name: dict[str, str], figures: tuple[Figure, ...], media
 
 
 def _verdicts(view: View) -> str:
-    """Return the claims that the runs test, with what came of each; how many they do not test."""
     tested = [v for v in decided_first(view.verdicts) if v.verdict is not VerdictKind.UNTESTED]
     rows = [[str(row[name]) for name in _VERDICTS] for row in (verdict_row(view, verdict) for verdict in tested)]
     untested = len(view.verdicts) - len(tested)
@@ -118,7 +116,6 @@ def _verdicts(view: View) -> str:
 
 
 def _laws(view: View) -> str:
-    """Return the parameters of each family with their intervals, and why a family has none."""
     fitted = parameters(view)
     names = fitted["names"]
     rows = []
@@ -145,7 +142,6 @@ def _sections(view: View) -> dict[str, list[Any]]:
 
 
 def _curves(unit: str) -> Iterator[Any]:
-    """Return the loss along the runs, a mean for each family with the range of its runs."""
     import wandb_workspaces.reports.v2 as wr
 
     # L_train is along the run what the record's column is at its end
@@ -176,7 +172,6 @@ def _scatters(runs: pd.DataFrame, unit: str, *axes: tuple[str, str, str]) -> Ite
 
 
 def _failures_text(view: View) -> str:
-    """Return the runs that left no result, with the reason, as Markdown."""
     lost = view.unfinished
     if lost.empty:
         return "Every run of the table has a result."
@@ -187,19 +182,16 @@ def _failures_text(view: View) -> str:
 
 
 def _table(names: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown; what a cell holds is shown as text."""
     lines = [names, ["---"] * len(names), *([_text(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _text(value: str) -> str:
-    """Escape text for Markdown."""
     safe = printable(value).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in r"\`*_[]|#~" else character for character in safe)
 
 
 def _colours(view: View) -> dict[str, str]:
-    """Return the colour of each run, that of its family in our figures."""
     by_family = {family: PALETTE[at % len(PALETTE)] for at, family in enumerate(view.families)}
     runs = last_marks(view.runs)
     pairs = zip(runs["run_id"].astype(str), runs["family"], strict=True)

@@ -38,14 +38,10 @@ SIZED = (*record.WHO[1:], "N", "D", "C")  # the columns of numbers that say whic
 
 
 class _WatchedRun(Protocol):
-    """A run at work."""
-
     entry: "Entry"
 
 
 class _WatchedSweep(Protocol):
-    """What is shown of a sweep."""
-
     count: int
     waiting: "list[Entry]"
     ended: "list[Entry]"
@@ -136,7 +132,6 @@ class LiveTable:
         return head
 
     def _working(self) -> Table:
-        """Return the runs at work: step, speed, and training loss so far."""
         names = (*SIZED, "step", "steps/s", "L_train")
         rows = plain_table("family", *names, right=names)
         for job in sorted(self.sweep.running.values(), key=lambda job: job.entry.run_id):
@@ -148,7 +143,6 @@ class LiveTable:
         return rows
 
     def _finished(self) -> Table:
-        """Return the runs that ended last, with their loss, or what became of them."""
         rows = plain_table("family", *SIZED, "L", right=(*SIZED, "L"))
         for entry in self.sweep.ended[: -LAST - 1 : -1]:
             last = entry.rows[-1] if entry.rows else {}
@@ -158,7 +152,6 @@ class LiveTable:
 
 
 def _who(entry: "Entry") -> list[str]:
-    """Return what a run is, and its sizes."""
     known, plan = columns(entry.config), entry.config.plan
     sizes = [short(size) for size in (plan.N, plan.D, plan.C)] if plan else ["", "", ""]
     return [*(str(known[key]) for key in record.WHO), *sizes]

@@ -165,7 +165,6 @@ def line(entry: Entry) -> dict[str, Any]:
 
 
 def _listed(members: Iterable[Entry]) -> list[str]:
-    """Return the runs of one state, a line each below the names of the columns."""
     cells = []
     for entry in members:
         run = line(entry)
@@ -175,7 +174,6 @@ def _listed(members: Iterable[Entry]) -> list[str]:
 
 
 def _notes(run: dict[str, Any]) -> str:
-    """Return the notes on one run: its step and host, or why it has no result."""
     if run.get("reason"):
         return str(run["reason"])
     if "host" not in run:
@@ -186,7 +184,6 @@ def _notes(run: dict[str, Any]) -> str:
 
 
 def _bests(best: list[record.Row]) -> list[str]:
-    """Return the lowest losses, a line each below the names of the columns."""
     units = sorted({str(row.get("loss_unit") or record.NATS) for row in best})
     names = ("data", "family", *record.DIALS, "N", "D", "C", "lr", one_line(f"L [{', '.join(units)}]"))
     cells = []

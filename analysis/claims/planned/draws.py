@@ -138,7 +138,6 @@ def _slope(planned: _PlannedRows) -> Columns:
 
 
 def _correlated(planned: _PlannedRows) -> Columns:
-    """Draw two columns of that correlation."""
     r, x, y = planned.effect, planned.normal(1.0), planned.normal(1.0)
     # well above 0, so that a drop is what was drawn
     return {**planned.column(10 + x), planned.rule.against: r * x + math.sqrt(1 - r * r) * y}

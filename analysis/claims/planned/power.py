@@ -105,7 +105,6 @@ def power(rows: pd.DataFrame, claim: Claim, seconds: float = SECONDS) -> list[Cl
 
 
 def _of_rule(rows: pd.DataFrame, id: str, rule: Rule, seconds: float) -> ClaimPower:
-    """Return the power of one rule."""
     stated = id, rule.name, rule.effect, rule.noise
     outcomes, reasons = Counter[str](), Counter[str]()
     began, rng = time.monotonic(), np.random.default_rng(0)

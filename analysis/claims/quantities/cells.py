@@ -69,7 +69,6 @@ def of_runs(runs: RunsLike, name: str, marks: str = "", less: str = "") -> Frame
 
 
 def _reduced(grouped: Any, marks: str) -> "pd.Series[float]":
-    """Return one number for each group of marks."""
     if marks == "drop":
         if int(grouped.size().max()) < 2:
             raise Untested("a drop along a run needs runs of several marks, as of budget.D=[1e4,2e4,4e4]")

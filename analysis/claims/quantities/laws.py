@@ -182,14 +182,12 @@ def _no_better_line(fold: HeldOut, noise: SeedNoise) -> Check:
 
 
 def _identified(fitted: Fit) -> Fit:
-    """Return the fit, or raise NotIdentified with its reason."""
     if fitted.status in ("not_identified", "starts_disagree", "at_bound"):
         raise NotIdentified(f"the fit is {fitted.status.replace('_', ' ')}: {fitted.reason}")
     return fitted
 
 
 def _fitted(sample: Sample) -> Fit:
-    """Return the law on the runs of one family, where it is identified."""
     _of_one_axis(sample.runs.usable.frame, sample.law)
     return _identified(sample.fits.law(sample.law, sample.runs.usable, level=sample.level))
 
@@ -207,7 +205,6 @@ def _of_one_axis(rows: pd.DataFrame, law: str) -> None:
 
 
 def _paired(sample: Sample) -> tuple[Fit, Fit]:
-    """Return the law on both families, where it is identified."""
     fits = both_fits(sample)
     for name, fitted in zip(sample.pair, fits, strict=True):
         try:

@@ -50,7 +50,6 @@ def _by_pair(runs: Runs) -> Any:
 
 
 def _is_matched(one: float, two: float) -> bool:
-    """Return whether two C count as equal."""
     return one > 0 and two > 0 and abs(math.log(one / two)) <= math.log1p(MATCHED)
 
 

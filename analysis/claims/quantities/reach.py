@@ -199,7 +199,6 @@ def _bound(prices: pd.DataFrame) -> str:
 
 
 def _bound_of_difference(one: str, two: str) -> str:
-    """Return whether a difference of two prices is only a bound."""
     turned = {LEAST: MOST, MOST: LEAST, "": ""}[two]
     if one and turned and one != turned:
         raise NotIdentified("neither group crosses the value within its range, so their ratio is not known")
@@ -207,7 +206,6 @@ def _bound_of_difference(one: str, two: str) -> str:
 
 
 def _reason(prices: pd.DataFrame) -> str:
-    """Return how many curves cross the value, in words."""
     bounds = prices["bound"].value_counts()
     words = {LEAST: "do not reach it", MOST: "start beyond it"}
     parts = [f"{bounds[kind]} {text}" for kind, text in words.items() if kind in bounds]

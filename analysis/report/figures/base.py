@@ -176,7 +176,6 @@ def drawings() -> list[Drawing]:
 
 
 def _opening(doc: str | None) -> str:
-    """Return the first paragraph of a docstring on one line."""
     return " ".join((doc or "").partition("\n\n")[0].split())
 
 
@@ -260,7 +259,6 @@ def _json_ready(value: Any) -> Any:
 
 
 def _csv_of(rows: pd.DataFrame) -> str:
-    """Write a table as CSV whose text a spreadsheet shows and does not run."""
     words = rows.select_dtypes(exclude="number")
     safe: dict[str, Any] = {
         str(name): words[name].map({text: spreadsheet(text) for text in words[name].unique()}) for name in words

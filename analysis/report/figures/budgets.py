@@ -52,7 +52,6 @@ def isoflop_profiles(view: View) -> Figure:
 
 
 def _minima(used: pd.DataFrame) -> str:
-    """Say where each family's minima are."""
     each = [
         f"{family}, " + ", ".join(f"N {number(N)} at C {number(C)}" for C, N in zip(part["C"], part["N"], strict=True))
         for family, part in used.groupby("family")
@@ -61,7 +60,6 @@ def _minima(used: pd.DataFrame) -> str:
 
 
 def _isoflop_profiles_data(view: View) -> pd.DataFrame:
-    """Return runs, parabolas, minima, and the labels of budgets."""
     if not view.frontiers:
         raise Unmet(view.no_frontier or "no family has budgets")
     parts = [_of_family(view, family) for family in _budgeted(view)]
@@ -74,12 +72,10 @@ def _isoflop_profiles_data(view: View) -> pd.DataFrame:
 
 
 def _budgeted(view: View) -> dict[str, Frontier]:
-    """Return the families that have a budget of several sizes."""
     return {name: f for name, f in view.frontiers.items() if (f.budgets["sizes"] >= LEVELS).any()}
 
 
 def _of_family(view: View, family: str) -> pd.DataFrame:
-    """Return the rows of one panel."""
     runs = view.compared(family)
     budgets = view.frontiers[family].budgets.reset_index(drop=True)
     level = level_index(runs["C"])
@@ -120,7 +116,6 @@ def _labels(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refused(view: View) -> str:
-    """Say how many budgets have no minimum, and the most frequent reason."""
     reasons, budgets = _reasons(view), sum(len(f.budgets) for f in _budgeted(view).values())
     if reasons.empty:
         return ""
@@ -130,7 +125,6 @@ def _refused(view: View) -> str:
 
 
 def _reasons(view: View) -> pd.Series:
-    """Count the budgets without a minimum by reason, the most frequent first."""
     budgets = pd.concat([f.budgets for f in _budgeted(view).values()])
     return budgets.loc[~budgets["used"].astype(bool), "reason"].value_counts()
 

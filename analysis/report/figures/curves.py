@@ -55,7 +55,6 @@ def loss_vs_compute(view: View) -> Figure:
 
 
 def _loss_vs_compute_subtitle(view: View, data: pd.DataFrame) -> str:
-    """Say how the line and the law are drawn."""
     drawn = [view.splits(str(family)) for family in data.loc[data["kind"] == "law", "family"].unique()]
     split = " at the best split of each C" if all(drawn) else ", at the best split where it has one"
     law = f" Dotted: the law{split if any(drawn) else ''}, with its 90 % band for a new run." if drawn else ""

@@ -54,7 +54,6 @@ def contrasts(view: View) -> Figure:
 
 
 def _words(where: str, align: str, **encoding: g.Spec) -> g.Spec:
-    """Write a difference in words above its point."""
     words = g.layer("text", "contrast", where=where, text="words", **encoding)
     words["mark"] |= {"align": align, "dx": 0, "dy": -14, "fontSize": 11, "fontWeight": 400}
     return words
@@ -83,7 +82,6 @@ def _largest(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(verdict: SubjectVerdict, rule: Rule) -> dict[str, object]:
-    """Return one contrast as a row of the figure's data."""
     subject, scale = verdict.subject, rule.measures.unit.scale
     assert subject.pair is not None, "a contrast is of a pair"
     value = verdict.statistic or 0.0
@@ -102,7 +100,6 @@ def _row(verdict: SubjectVerdict, rule: Rule) -> dict[str, object]:
 
 
 def _outcome(verdict: SubjectVerdict, rule: Rule) -> str:
-    """Return whether the two of a pair differ, in a word."""
     if not verdict.verdict.decided:
         return "undecided"
     as_expected = verdict.verdict is VerdictKind.SUPPORTED
@@ -110,7 +107,6 @@ def _outcome(verdict: SubjectVerdict, rule: Rule) -> str:
 
 
 def _colours(view: View) -> dict[str, str]:
-    """Return the colour of each family."""
     colour, _ = family_scales(view.families)
     return dict(zip(view.families, colour["range"], strict=True))
 

@@ -42,7 +42,6 @@ def parameters(view: View) -> Figure:
 
 
 def _parameters_data(view: View) -> pd.DataFrame:
-    """Return a row for each family and parameter of the law that most families have."""
     # alpha of a law of D is not comparable with alpha of a law of N and D
     laws = pd.Series({name: fitted.law.name for name, fitted in view.laws.items()}, dtype=object)
     common = laws.mode().iloc[0] if len(laws) else ""
@@ -90,7 +89,6 @@ def residuals(view: View) -> Figure:
 
 
 def _residuals_data(view: View) -> pd.DataFrame:
-    """Return how far the runs of each family lie above its law [%], and the line of 0."""
     parts = []
     for family, fit in view.laws.items():
         if fit.n_rows <= len(fit.params):  # the law goes through every run
@@ -131,12 +129,10 @@ def observed_vs_predicted(view: View) -> Figure:
 
 
 def _dots(**encoding: Any) -> list[g.Spec]:
-    """Draw the runs that were fitted, hollow, and those that were held out, filled."""
     return [g.layer("hollow", "run", **encoding), g.layer("solid", "held out", **encoding)]
 
 
 def _observed_vs_predicted_data(view: View) -> pd.DataFrame:
-    """Return all runs with their prediction, and the two guides."""
     if not view.held:
         reasons = "; ".join(f"{name}: {why}" for name, why in {**view.refused, **view.unheld}.items())
         raise Unmet(reasons or "no family has three C")

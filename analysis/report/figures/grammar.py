@@ -111,7 +111,6 @@ def family_names(families: Collection[str]) -> Spec:
 
 
 def _legend(families: Sequence[str]) -> Spec:
-    """List the families above a figure, in as many columns as its width has room for."""
     longest = min(MOST_LETTERS, max(map(len, families), default=0))
     columns = max(1, LEGEND_WIDTH // (LETTER * longest + SYMBOL))
     return {"title": None, "orient": "top", "columns": columns, "labelLimit": LETTER * MOST_LETTERS, "symbolOpacity": 1}

@@ -39,7 +39,6 @@ def reducible_loss(view: View) -> Figure:
 
 
 def _subtitle(view: View, data: pd.DataFrame) -> str:
-    """Say what the bars are, and what an E of one axis holds."""
     some = "some" if data["low"].isna().any() else "the"
     held = {("D",): "the size", ("N",): "the amount of data"}
     laws = {name: view.laws[name].law.columns for name in data["family"].unique()}
@@ -108,7 +107,6 @@ def _subject(view: View) -> tuple[str, str, float, pd.DataFrame]:
 
 
 def _known_exponents_data(rows: pd.DataFrame, x: str, theory: float, alpha: Estimate) -> pd.DataFrame:
-    """Return runs, and two lines through their geometric mean."""
     middle = np.exp(np.log(rows[x]).mean()), np.exp(np.log(rows["L"]).mean())
     ends = np.array([rows[x].min(), rows[x].max()], dtype=float)
     lines = [

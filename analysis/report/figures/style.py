@@ -69,7 +69,6 @@ def log_axis(
 
 
 def _nice_ticks(low: float, high: float) -> list[float]:
-    """Choose round numbers between low and high: decades, else 1-2-5, else evenly spaced."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         ticks = [float(f"{s}e{k}") for k in range(first, last + 1) for s in steps]

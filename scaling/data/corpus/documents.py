@@ -149,7 +149,6 @@ __all__ = ["Path"]
 
 
 def _row_groups(file: File) -> list[SourceUnit]:
-    """Group a Parquet file's row groups into units."""
     with _parquet(file) as table:
         groups = table.num_row_groups
     together = max(1, round(groups * UNIT / file.size))
@@ -158,7 +157,6 @@ def _row_groups(file: File) -> list[SourceUnit]:
 
 
 def _read_jsonl(file: File, field: str, unit: SourceUnit) -> Iterator[bytes]:
-    """Yield the texts of a file's rows."""
     with opened(file) as stream:
         for number, line in enumerate(lines(stream, unit), start=1):
             if not line.strip():
@@ -202,7 +200,6 @@ def lacking(row: Any, field: str) -> str:
 
 @contextlib.contextmanager
 def _parquet(file: File) -> Iterator[Any]:
-    """Open a Parquet file; raise UserError if it is not one."""
     pq = library("pyarrow.parquet", f"{file.path} is a Parquet file")
     try:
         with pq.ParquetFile(file.path) as table:

@@ -117,7 +117,6 @@ def part_file(work: Path, number: int) -> Path:
 
 
 def _tokens_file(work: Path, number: int) -> Path:
-    """Return the tokens of a part."""
     return work / "parts" / f"{number:06d}.tokens"
 
 

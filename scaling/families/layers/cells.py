@@ -151,7 +151,6 @@ def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
 
 
 def _scan(keep: Tensor, new: Tensor) -> Tensor:
-    """Compute linear_scan without a gradient."""
     seq, size = keep.shape[1], _chunk_size(keep.shape[1])
     through, h = _owned(fold(keep, size), keep), _owned(fold(new, size), new)  # (batch, chunks, size, width)
     for at in range(1, size):
