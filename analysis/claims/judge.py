@@ -6,9 +6,8 @@
         print(verdict.id, verdict.verdict, verdict.reason)
 """
 
-import bisect
 import difflib
-import math
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from isoflop import record
 from isoflop.analysis.claims.claim import AllOf, Claim, load_claims
 from isoflop.analysis.claims.declare import Contrast, Measured, Unmeasured
 from isoflop.analysis.claims.quantities.cells import DERIVED, PREFIXES, with_derived
-from isoflop.analysis.claims.quantities.columns import welch
+from isoflop.analysis.claims.quantities.pairs import holm, interaction
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.subjects import SubjectCase, cases
@@ -41,7 +40,7 @@ from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
-from isoflop.wording import cell, percent
+from isoflop.wording import cell, number, percent
 
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
@@ -109,7 +108,7 @@ def named_columns(rule: Rule) -> set[str]:
     law = get_law(rule.formula) if rule.law else None
     names = {*(law.columns if law else ()), *([law.target] if law else []), *rule.at, *rule.compare, *rule.reach}
     names |= {rule.axis, rule.against, rule.less, *rule.by, *(rule.of if rule.measures.of == "column" else ())}
-    return (names | {condition.column for condition in conditions(rule.where)}) - {""}
+    return (names | {c.column for text in (rule.where, *rule.robust) for c in conditions(text)}) - {""}
 
 
 def judge_claim(runs: RunsLike, claim: Claim, fits: Fits | None = None) -> ClaimVerdict:
@@ -174,9 +173,39 @@ def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerd
         for name in rule.names
     }
     if rule.combine == "count" and rule.region.kind != "contrast":
-        return of_subjects(rule, _by_steps(asked, rule), lacks, unfinished)
-    outcomes = {subject: _measure(case, subject, name, rule) for subject, (case, name) in asked.items()}
-    return of_subjects(rule, _judge_outcomes(outcomes, rule), lacks, unfinished)
+        verdicts = _by_steps(asked, rule)
+    else:
+        outcomes = {subject: _measure(case, subject, name, rule) for subject, (case, name) in asked.items()}
+        verdicts = _judge_outcomes(outcomes, rule)
+    if rule.robust:
+        verdicts = _robust(verdicts, as_runs(runs), rule, fits)
+    return of_subjects(rule, verdicts, lacks, unfinished)
+
+
+def _robust(verdicts: Sequence[SubjectVerdict], runs: Runs, rule: Rule, fits: Fits | None) -> list[SubjectVerdict]:
+    """Return the verdicts, inconclusive where another choice of rows or of the objective gives another one."""
+    settings = (fits or Fits(runs)).settings
+    objectives = {"Huber's objective": settings, "weighed squares": replace(settings, loss="l2", weights="seed")}
+    kept = {verdict.subject: verdict for verdict in verdicts}
+    for condition, (objective, chosen) in itertools.product(rule.robust, objectives.items()):
+        where = f"{rule.where} and {condition}" if rule.where else condition
+        again = judge_rule(runs, replace(rule, where=where, robust=()), Fits(runs, chosen))
+        found = {verdict.subject: verdict for verdict in again.subjects}
+        for subject, one in kept.items():
+            other = found.get(subject)
+            if one.verdict.decided and not (other and _agree(one, other, rule)):
+                told = other or again
+                at = "" if told.statistic is None else f" ({number(told.statistic)})"
+                reason = f"not robust: {told.verdict.word}{at} where {condition}, by {objective}; {one.reason}"
+                kept[subject] = replace(one, verdict=VerdictKind.INCONCLUSIVE, reason=reason)
+    return [*kept.values()]
+
+
+def _agree(one: SubjectVerdict, other: SubjectVerdict, rule: Rule) -> bool:
+    """Return whether two verdicts are one; where they say that two differ, in the same direction."""
+    different = VerdictKind.SUPPORTED if rule.region.expected == "different" else VerdictKind.REFUTED
+    turned = np.sign(one.statistic or 0.0) != np.sign(other.statistic or 0.0)
+    return one.verdict is other.verdict and not (turned and rule.region.kind == "contrast" and one.verdict is different)
 
 
 def _by_steps(asked: Mapping[ClaimSubject, tuple[SubjectCase, str]], rule: Rule) -> list[SubjectVerdict]:
@@ -215,7 +244,7 @@ def _measure(case: SubjectCase, subject: ClaimSubject, name: str, rule: Rule) ->
         return SubjectVerdict(rule, subject, outcome.kind, str(outcome))
     except FitError as error:
         return SubjectVerdict(rule, subject, VerdictKind.NOT_IDENTIFIED, str(error))
-    return _interaction(*measured) if len(measured) > 1 else measured[0]
+    return interaction(*measured) if len(measured) > 1 else measured[0]
 
 
 def _judge_outcomes(
@@ -224,7 +253,7 @@ def _judge_outcomes(
     """Return the verdicts of all subjects, corrected for the number of contrasts where one of them is enough."""
     contrasts = {subject: outcome for subject, outcome in outcomes.items() if isinstance(outcome, Contrast)}
     if rule.region.kind == "contrast":
-        levels = _holm(contrasts, rule.level)
+        levels = holm(contrasts, rule.level)
     else:  # Bonferroni, where one of several is enough
         many = len(contrasts) if rule.combine == "any" else 1
         levels = dict.fromkeys(contrasts, 1 - (1 - rule.level) / max(many, 1))
@@ -255,16 +284,6 @@ def _of_number(measured: Measured, subject: ClaimSubject, rule: Rule) -> Subject
     return SubjectVerdict(rule, subject, verdict, reason, *interval, limit, measured.unit, beside)
 
 
-def _interaction(one: Contrast, two: Contrast) -> Contrast:
-    se, df = welch([(one.se, one.df), (two.se, two.df)])
-    turned = {"least": "most", "most": "least", "": ""}[two.bound]
-    bound = one.bound or turned
-    if one.bound and turned and one.bound != turned:
-        se = math.nan  # either side is open
-    noise = max((c.seed_sd for c in (one, two) if c.seed_sd is not None), default=None)
-    return Contrast(one.value - two.value, se, df, noise, f"{one.reason}; against {two.reason}", bound)
-
-
 def _of_contrast(contrast: Contrast, level: float, subject: ClaimSubject, rule: Rule) -> SubjectVerdict:
     """Return what a difference says, `level` being Holm's."""
     wide, narrow = contrast.interval(level), contrast.interval(0.90)
@@ -278,16 +297,3 @@ def _of_contrast(contrast: Contrast, level: float, subject: ClaimSubject, rule: 
         verdict = region.verdict(*wide, contrast.seed_sd)
     verdict = NEGATED.get(verdict, verdict) if rule.negated else verdict
     return SubjectVerdict(rule, subject, verdict, reason, contrast.value, *wide, region.band(contrast.seed_sd))
-
-
-def _holm(contrasts: Mapping[ClaimSubject, Contrast], level: float) -> dict[ClaimSubject, float]:
-    """Return the level of the interval of every contrast (Holm 1979): 1 − α/m, m the contrasts not yet rejected."""
-    levels: dict[ClaimSubject, float] = {}
-    pending = sorted(contrasts, key=lambda subject: contrasts[subject].p_value)
-    while pending:
-        alpha = (1 - level) / len(pending)
-        # ascending: those that differ from 0 at this level come first
-        rejected = bisect.bisect_left(pending, alpha, key=lambda subject: contrasts[subject].p_value)
-        levels |= dict.fromkeys(pending[: rejected or None], 1 - alpha)
-        pending = pending[rejected:] if rejected else []
-    return levels

@@ -55,6 +55,9 @@ class Rule:
     levels."""
     share: Annotated[float, Bound(least=0, below=1)] = 0.5
     """With count: it is supported if more than this share of the subjects support it, else refuted."""
+    robust: Annotated[tuple[str, ...], Example("[steps >= 500, steps >= 1000]")] = ()
+    """Conditions on the rows, as in --where; a subject is decided only where it is so under each of them, with the same
+    sign, by either objective of a fit: Huber's, and squares weighed by the noise of seeds."""
     needs: Needs = field(default_factory=Needs)
     """The runs without which it is untested."""
     law: str = ""
@@ -107,6 +110,7 @@ class Rule:
         about += [f"at {column}={place}" for column, place in self.at.items()]
         about += [f"{column} {first} − {second}" for column, (first, second) in self.compare.items()]
         about += [f"the {self.marks} of each run's marks"] if self.marks else []
+        about += [f"robust where {' and where '.join(self.robust)}, by either objective"] if self.robust else []
         details = f", {', '.join(about)}" if about else ""
         interval = "" if self.region.kind == "contrast" else f", with the {percent(self.level, 0)} interval"
         negation = "it is NOT so that " if self.negated else ""

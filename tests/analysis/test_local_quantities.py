@@ -225,3 +225,22 @@ def test_a_point_may_be_a_compute() -> None:
     assert fitted.local({"C": 1e18, "N": 1e8}).at["D"] == pytest.approx(1e18 / 6e8)
     with pytest.raises(FitError, match="give two of the three"):
         fitted.local({"C": 1e18, "N": 1e8, "D": 1e9})
+
+
+def test_a_difference_that_the_first_marks_make_is_not_robust(tmp_path: Path) -> None:
+    truth = {"lstm": (2.5, 2.0, 0.30, 60.0, 0.33), "mlp": (2.5, 2.0, 0.30, 60.0, 0.33)}
+    alike = grid_study(("lstm", "mlp"), truth=truth, noise=0.001)
+    early = (alike["family"] == "mlp") & (alike["D"] < 3e6)
+    steeper = alike.assign(L=alike["L"] * np.where(early, 1.06, 1.0))
+    text = "quantity: local_contrast\nof: local_exponent_D\nregion: {{contrast: 0.005}}\n{}"
+    robust = text.format('robust: ["D > 3e6"]')
+    (bare,) = judge(steeper, write(tmp_path, text.format("")))
+    (held,) = judge(steeper, write(tmp_path, robust))
+    assert bare.verdict is VerdictKind.SUPPORTED
+    assert held.verdict is VerdictKind.INCONCLUSIVE
+    assert "not robust: " in held.subjects[0].reason
+    assert "where D > 3e6, by " in held.subjects[0].reason
+    # a difference of the law itself stays
+    truth["mlp"] = (2.5, 2.0, 0.30, 60.0, 0.40)
+    (kept,) = judge(grid_study(("lstm", "mlp"), truth=truth, noise=0.001), write(tmp_path, robust))
+    assert kept.verdict is VerdictKind.SUPPORTED, kept.reason

@@ -219,6 +219,7 @@ DRAWERS: Mapping[str, Drawer] = {
     "collapse": _curves,
     "rate_window": _window,
     **dict.fromkeys(
-        ("holdout_error", "law_parameter", "law_contrast", "local_contrast", "effective_speedup"), _from_law
+        ("holdout_error", "whole_run_error", "law_parameter", "law_contrast", "local_contrast", "effective_speedup"),
+        _from_law,
     ),
 }

@@ -29,6 +29,7 @@ DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[..., Any], str]] = {
     "gap": (("L", "L_train"), lambda L, L_train: L - L_train, "held-out less training loss"),
     "excess": (("L", "floor"), lambda L, floor: L - floor, "held-out loss above its floor"),
     "L_over_floor": (("L", "floor"), lambda L, floor: L / floor.where(floor > 0), "held-out loss over its floor"),
+    "steps": (("D", "batch", "seq_len"), lambda D, batch, length: D / (batch * length), "steps of training"),
     "D_per_N": (("D", "N"), lambda D, N: D / N, "targets per parameter"),
     # a multiply-add and its two of the backward pass count 6 (Kaplan et al. 2020, arXiv:2001.08361, table 1)
     "reuse": (("flops_per_target", "N"), lambda F, N: F / (6 * N), "times that a weight is used for a target"),

@@ -7,9 +7,10 @@ C, delta, rung = matched(cells(one), cells(two))
 delta.mean()          # mean difference of ln L at matched compute
 """
 
+import bisect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ SHARED = 0.8
 MOST_LOST = 0.025
 # degrees of freedom (Satterthwaite's) that an error needs more of: with one it depends on one run or pair of runs
 LEAST_DOF = 1.0
+Named = TypeVar("Named", bound=Hashable)
 # what pairs a run -> its L and C
 Cells = dict[tuple[Any, ...], tuple[float, float]]
 
@@ -189,3 +191,27 @@ def _paired_error(spread: Spread, draws: list[NDArray[np.float64]]) -> float:
     sound = np.isfinite(apart)
     lost = 0.0 if spread.method == "jackknife" else MOST_LOST
     return float(spread.error(apart[sound])) if 1 - sound.mean() <= lost else math.inf
+
+
+def interaction(one: Contrast, two: Contrast) -> Contrast:
+    """Return the difference of two independent contrasts."""
+    se, df = welch([(one.se, one.df), (two.se, two.df)])
+    turned = {"least": "most", "most": "least", "": ""}[two.bound]
+    bound = one.bound or turned
+    if one.bound and turned and one.bound != turned:
+        se = math.nan  # either side is open
+    noise = max((c.seed_sd for c in (one, two) if c.seed_sd is not None), default=None)
+    return Contrast(one.value - two.value, se, df, noise, f"{one.reason}; against {two.reason}", bound)
+
+
+def holm(contrasts: Mapping[Named, Contrast], level: float) -> dict[Named, float]:
+    """Return the level of the interval of every contrast (Holm 1979): 1 − α/m, m the contrasts not yet rejected."""
+    levels: dict[Named, float] = {}
+    pending = sorted(contrasts, key=lambda subject: contrasts[subject].p_value)
+    while pending:
+        alpha = (1 - level) / len(pending)
+        # ascending: those that differ from 0 at this level come first
+        rejected = bisect.bisect_left(pending, alpha, key=lambda subject: contrasts[subject].p_value)
+        levels |= dict.fromkeys(pending[: rejected or None], 1 - alpha)
+        pending = pending[rejected:] if rejected else []
+    return levels
