@@ -46,17 +46,17 @@ QUICK: dict[str, dict[str, object]] = {"step_time": {"seq_lens": (8, 16), "repea
 
 
 @cache
-def node(name: str) -> dict[str, object]:
-    """The yaml of a probe, composed once for all families."""
+def nodes() -> dict[str, dict[str, object]]:
+    """The yaml of each probe, composed once for all."""
     register_resolvers()
     with initialize_config_module("isoflop.conf", version_base="1.3"):
-        cfg = compose("train", [f"probe=[{name}]"], return_hydra_config=True)
-    return OmegaConf.to_container(cfg.probe[name])  # type: ignore[return-value]
+        cfg = compose("train", [f"probe=[{','.join(YAMLS)}]"], return_hydra_config=True)
+    return OmegaConf.to_container(cfg.probe)  # type: ignore[return-value]
 
 
 def probe(name: str, **knobs: object) -> Probe:
     """A probe as its yaml has it, but for the knobs given."""
-    return instantiate(node(name) | knobs)
+    return instantiate(nodes()[name] | knobs)
 
 
 def subject(name: str, kind: str, n: int = 8) -> Subject:
@@ -102,6 +102,7 @@ def test_every_probe_is_a_yaml_that_builds() -> None:
         assert set(probe(name).kinds) <= set(TASKS)
 
 
+@cache
 def product() -> list[tuple[str, str, str]]:
     """Each family with each kind that it learns and each probe of that kind."""
     kinds = {yaml: probe(yaml, **QUICK.get(yaml, {})).kinds for yaml in YAMLS}
