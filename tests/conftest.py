@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import subprocess
@@ -32,6 +33,17 @@ LONGEST = (
     "test_package", "test_acceptance", "test_crashes", "test_hostile_input", "test_ranks", "test_parametrization",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without the collector of garbage, and never let it look at what was imported: a sixth of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

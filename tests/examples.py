@@ -4,6 +4,7 @@ import ast
 import builtins
 import re
 import textwrap
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ def dotted(path: Path) -> str:
     return name if name.split(".")[0] == "isoflop" else f"isoflop.{name}"
 
 
+@cache
 def paragraphs(path: Path) -> list[str]:
     """What follows the first sentence of a module's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
