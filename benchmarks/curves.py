@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.runs.schedules import read_curves
+from isoflop.analysis.runs.read import read_curves
 from isoflop.errors import UserError
 
 TRAIN = ("constant_24000", "cosine_24000", "wsdcon_9")

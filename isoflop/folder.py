@@ -180,7 +180,7 @@ class RunFolder:
 def _is_beat(beat: dict[str, Any]) -> bool:
     numbers = all(is_number(beat.get(name)) and beat[name] >= 0 for name in ("step", "steps", "pid", "beat", "time"))
     every_s = beat.get("every_s")
-    # the longest is SLOW_S (scaling/process/heartbeat.py); who waits for three beats must not wait for ever
+    # the longest is SLOW_S (scaling/process/lock.py); who waits for three beats must not wait for ever
     return numbers and isinstance(beat.get("host"), str) and is_number(every_s) and 0 < every_s <= 60  # type: ignore[operator]
 
 

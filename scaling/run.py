@@ -20,8 +20,7 @@ from isoflop.scaling.config import resume
 from isoflop.scaling.config.columns import failure, status_and_reason
 from isoflop.scaling.config.frozen import FrozenConfig, thaw
 from isoflop.scaling.loop.attempt import Attempt
-from isoflop.scaling.process.heartbeat import Heart
-from isoflop.scaling.process.lock import Lease, sole_writer
+from isoflop.scaling.process.lock import Heart, Lease, sole_writer
 from isoflop.scaling.process.signals import Terminated, terminable
 
 # how torch, CUDA and Python say that memory was short

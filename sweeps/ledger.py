@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from isoflop import record
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process.heartbeat import is_fresh
-from isoflop.scaling.process.lock import held, is_leased
+from isoflop.scaling.process.lock import held, is_fresh, is_leased
 
 if TYPE_CHECKING:
     from isoflop.scaling.config.frozen import FrozenConfig

@@ -149,7 +149,7 @@ def cancel_command(folder: Folder) -> None:
 
     - `isoflop cancel runs/first`
     """
-    from isoflop.sweeps.watch.cancel import cancel
+    from isoflop.sweeps.watch.status import cancel
 
     print(cancel(folder), file=sys.stderr)
 

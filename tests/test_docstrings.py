@@ -226,7 +226,7 @@ class Props:
 
     @property
     def Heart(self) -> Any:
-        return importlib.import_module("isoflop.scaling.process.heartbeat").Heart
+        return importlib.import_module("isoflop.scaling.process.lock").Heart
 
     @property
     def thaw(self) -> Any:
@@ -363,7 +363,6 @@ ELSEWHERE: dict[str, dict[str, Callable[[Props], Any]]] = {
     "isoflop.analysis.intervals.resampling": {"runs": lambda p: p.run_numbers},
     "isoflop.analysis.intervals.residuals": {"runs": lambda p: p.run_numbers},
     "isoflop.record": {"folder": lambda p: p.folder.with_name("scratch")},
-    "isoflop.scaling.process.heartbeat": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.process.lock": {"folder": lambda p: p.run_folder},
     "isoflop.scaling.probes.eigenfunctions": {"subject": lambda p: p.subject_of_vectors},
     "isoflop.scaling.probes.information": {"subject": lambda p: p.subject_of_vectors},

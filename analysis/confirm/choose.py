@@ -1,4 +1,5 @@
-"""Which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost.
+"""Which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost;
+and before any, the smallest multiplier that a ladder of pairs would find, by simulation.
 
 The variance of a line's value at the target, were more pairs made, follows from where pairs stand and how steep the
 curve is there, whatever their losses: an optimal design for one contrast, bought greedily (Elfving 1952,
@@ -16,9 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.confirm.clustered import SINGULAR, Array
-from isoflop.analysis.confirm.decide import Judgement
-from isoflop.analysis.confirm.multiplier import Form
+from isoflop.analysis.confirm.decide import Criterion, Judgement, decide
+from isoflop.analysis.confirm.multiplier import SINGULAR, Array, Form, Points
+
+# in which share of how many ladders a multiplier must be found; what is above MOST is not
+POWER, DRAWS, MOST = 0.8, 40, 10.0
+# the baseline L = E + A (C / C0)^-G from the smallest place on; sd of ln L: what a pair shares, and each run alone
+E, A, G, SHARED, ALONE = 1.7, 1.8, 0.12, 0.005, 0.003
 
 
 def next_pairs(line: Form, places: Array, costs: Array, goal: float, money: float) -> NDArray[np.intp]:
@@ -65,3 +70,27 @@ def more_pairs(judged: Sequence[Judgement], places: Array, costs: Array, money: 
     while (more := next_pairs(widest.line, places, costs, widest.goal, money)).sum() > most:
         money *= 0.9
     return [int(count) for count in more]
+
+
+def smallest_found(places: Array, counts: Sequence[int], goal: float, rule: Criterion) -> float | None:
+    """Return the smallest constant multiplier that is said to scale with power .8; None above 10.
+
+    places   ln C of each place
+    counts   pairs at each
+    goal     ln C of the target
+    rule     when a verdict is given
+    """
+    x = np.tile(np.repeat(places, counts), 2)
+    units, new, curve = (
+        np.arange(len(x)) % (len(x) // 2),
+        np.arange(len(x)) >= len(x) // 2,
+        np.exp(-G * (x - places[0])),
+    )
+    lows = []
+    for seed in range(DRAWS):
+        shared, alone = np.random.default_rng(seed).standard_normal((2, len(x)))
+        y = np.log(E + A * curve) + SHARED * shared[units] + ALONE * alone
+        lows.append(decide(Points(x, y, new, units), goal, rule).target.low or 0.0)
+    # a constant multiplier moves every bound by itself
+    reached = float(np.quantile(lows, 1 - POWER))
+    return round(1 / reached, 2) if reached * MOST > 1 else None

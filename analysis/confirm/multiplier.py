@@ -2,8 +2,9 @@
 
 The baseline follows L = E + A C^-g, and ln of the multiplier one of FORMS of ln C, a straight line or one that bends.
 Curve and form are fitted together, by least squares of ln L. The two runs of a pair, and all marks along them, are one
-unit: what they share cancels, and neither noise that grows with size nor correlated marks narrow an interval
-(clustered.py).
+unit: what they share cancels, and neither noise that grows with size nor correlated marks narrow an interval: its
+variance is CR2 of Bell and McCaffrey 2002 with Satterthwaite's degrees of freedom (Pustejovsky and Tipton 2018,
+arXiv:1601.01981).
 
     x, new = np.log([1e15, 1e16, 1e17] * 2), np.repeat([False, True], 3)
     L = 2 + 50 * np.exp(-0.1 * (x + np.where(new, np.log(1.3), 0.0)))
@@ -19,10 +20,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.confirm.clustered import SINGULAR, Array, Clustered
 from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.errors import FitError
 
+Array = NDArray[np.float64]
+# what counts as nothing among eigenvalues that are at most 1
+NOTHING = 1e-8
+# share of the largest eigenvalue of a design's products below which a direction is not seen
+SINGULAR = 1e-12
 # shares of the lowest loss that E is tried at, the distance to it halving about every fourth; and steps that follow
 SHARES = 1 - np.geomspace(1, 0.005, 20)
 STEPS = 12
@@ -32,6 +37,64 @@ ENOUGH, FEWEST = 1e-4, 0.5
 SAME = 0.7
 # parameters: ln A, -g, and intercept and slope of the change's ln A at the largest C; then E
 FALL, AT_TOP, TURN, FLOOR = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """What each unit adds to the variance of a least-squares fit of p parameters.
+
+    bread    inverse of the design's products, (p, p)
+    scores   adjusted influence of each unit on the parameters, (units, p)
+    single   design times adjustment times design of each unit, (units, p, p)
+    double   the same with the adjustment squared, (units, p, p)
+    """
+
+    bread: Array
+    scores: Array
+    single: Array
+    double: Array
+
+    @classmethod
+    def of(cls, design: Array, residuals: Array, unit: NDArray[np.intp]) -> "Clustered":
+        """Return the parts of a fit.
+
+        design      derivatives of each row by the parameters, (rows, p)
+        residuals   of each row
+        unit        number of each row's unit
+        """
+        bread = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True).astype(np.float64)
+        codes, counts = np.unique(unit, return_inverse=True, return_counts=True)[1:]
+        order, starts = np.argsort(codes, kind="stable"), np.cumsum(counts) - counts
+        p = design.shape[1]
+        scores, single, double = np.zeros((len(counts), p)), *np.zeros((2, len(counts), p, p))
+        for size in np.unique(counts):  # units of one size at once
+            units = np.flatnonzero(counts == size)
+            rows = order[starts[units, None] + np.arange(size)]
+            X, r = design[rows], residuals[rows]
+            adjusted = _adjustment(np.eye(size) - X @ bread @ X.transpose(0, 2, 1)) @ X
+            scores[units] = np.einsum("gnp,gn->gp", adjusted, r) @ bread
+            single[units] = X.transpose(0, 2, 1) @ adjusted
+            double[units] = adjusted.transpose(0, 2, 1) @ adjusted
+        return cls(bread, scores, single, double)
+
+    def error(self, gradient: Array) -> tuple[float, float]:
+        """Return the standard error of a function of the parameters with this gradient, (p,), and its degrees of
+        freedom."""
+        lever = self.bread @ gradient
+        reach = self.single @ lever
+        own = np.einsum("p,gpq,q->g", lever, self.double, lever)
+        products = np.diag(own) - reach @ self.bread @ reach.T
+        squares = float(np.square(products).sum())
+        dof = float(np.trace(products)) ** 2 / squares if squares > 0 else 0.0
+        return float(np.sqrt(np.square(self.scores @ gradient).sum())), dof
+
+
+def _adjustment(left: Array) -> Array:
+    """Return the inverse square roots of symmetric matrices (units, rows, rows), nothing where they have nothing."""
+    values, vectors = np.linalg.eigh(left)
+    roots = np.where(values > NOTHING, np.maximum(values, NOTHING) ** -0.5, 0.0)
+    adjustment: Array = (vectors * roots[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return adjustment
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@
 The index of the frame is the line of the file, so that a later error can still name it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from isoflop import record
@@ -28,6 +29,7 @@ NUMERIC = tuple(name for name, column in record.COLUMNS.items() if not column.te
 _CORE = ("N", "D", "C")
 # a table that has all of these under our names has nothing to be named
 _OURS = {*_CORE, "L", "D_unique", "lr", "batch"}
+_LABELS = ("curve", "run_id")
 
 
 def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run: str | None = None) -> Runs:
@@ -102,3 +104,34 @@ def _numbers(column: pd.Series, path: Path, *, strict: bool) -> pd.Series:
         value = cell(column.loc[bad[0]])
         raise CellError(f"{path}, line {bad[0]}: column {column.name} is {value}, not a number; fix or drop the row")
     return numbers
+
+
+def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with `curve` (1, 2, ...) and `S1`. The rate of a row is that of the steps up to the next, or
+    moves evenly to that of the next if it changes from row to row; before the first lies a straight warmup from zero.
+
+    Curves are told apart by `curve` or run_id; a table without either is one. UserError without step or lr.
+    """
+    from isoflop.analysis.laws.training import is_gradual
+
+    missing = [c for c in ("step", "lr") if c not in table]
+    if missing:
+        raise UserError(f"a curve has the columns step and lr; this table has no {' and no '.join(missing)}")
+    label = next((c for c in _LABELS if c in table), None)
+    codes = np.zeros(len(table), dtype=int) if label is None else pd.factorize(table[label])[0]
+    step, lr, total = table["step"].to_numpy(float), table["lr"].to_numpy(float), np.zeros(len(table))
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        rows = rows[np.argsort(step[rows], kind="stable")]
+        rate = lr[rows]
+        rate = np.where(is_gradual(rate), (rate[:-1] + rate[1:]) / 2, rate[:-1])
+        parts = np.diff(step[rows]) * rate
+        total[rows] = step[rows[0]] * lr[rows[0]] / 2 + np.concatenate([[0.0], np.cumsum(parts)])
+    names = codes + 1 if label is None else table[label]
+    return table.assign(run_id=names, curve=codes + 1.0, S1=total)
+
+
+def read_curves(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Read files of (step, lr, L), a curve each, into one table; run_id is the name of the file."""
+    parts = [read_runs(path).frame.assign(run_id=Path(path).stem) for path in paths]
+    return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))

@@ -25,7 +25,7 @@ from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.config.identity import digest
 from isoflop.scaling.config.sections import Logger
 from isoflop.scaling.loop.ranks import placement, train_ranks
-from isoflop.scaling.process.heartbeat import Heart
+from isoflop.scaling.process.lock import Heart
 from isoflop.scaling.process.signals import Deferred, between_steps
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from isoflop import files
 from isoflop.folder import RunFolder
 from isoflop.scaling.loop.mirror import Mirror
 from isoflop.scaling.loop.module import ScalingModule
-from isoflop.scaling.process.heartbeat import Heart
+from isoflop.scaling.process.lock import Heart
 
 BAR_EVERY_S = 0.5
 

@@ -110,7 +110,7 @@ class Price:
         """The smallest multipliers that all looks would find at the largest C and at the target; None above 10."""
         import numpy as np
 
-        from isoflop.analysis.confirm.power import smallest_found
+        from isoflop.analysis.confirm.choose import smallest_found
 
         places, sides = np.log(self.ladder.C), len(self.ladder.sides)
         pairs = [round(count * (1 + MORE * (LOOKS - 1))) for count in self.ladder.first]

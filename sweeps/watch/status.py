@@ -1,10 +1,16 @@
 """What `isoflop status` says of a folder of runs: how many are in each state, which work or failed, what is best.
 
-print(overview(Path("runs")).text())
+    print(overview(Path("runs")).text())
+
+And stopping a sweep from anywhere: by a file in the folder of every run that is not done, which a run at work looks for
+at every heartbeat, a waiting run when its turn comes. Waiting Slurm jobs are cancelled too, if Slurm says that this
+user submitted them from this folder: a folder may come from anywhere.
 """
 
 import os
+import shutil
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from isoflop import files, record, record_checks
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
-from isoflop.sweeps.watch.cancel import in_slurm
 from isoflop.wording import clock, one_line, short, states
 
 if TYPE_CHECKING:
@@ -27,6 +32,10 @@ SHOWN = 10  # runs of a state that are shown, unless all are asked for
 KEYS = (*record.WHO, "run_id", "status", "reason", "data", "N", "D", "C", "lr", "L", "L_se", "loss_unit", "wall_s")
 # a file that was changed so short a time ago may change again unseen [s]: file systems keep times to 2 s at worst (FAT)
 FRESH_S = 3.0
+# where submitit keeps scripts and logs (conf/hydra/launcher/slurm.yaml)
+SUBMITTED = ".submitit"
+# seconds that Slurm may take to answer
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -214,3 +223,49 @@ def watch(folder: Path, everything: bool, console: "Console", every_s: float = 2
             if not now.running:
                 return
             time.sleep(every_s)
+
+
+def cancel(folder: Path) -> str:
+    """Ask all runs without a result to stop, and return a sentence with their number."""
+    counts, errors = {"running": 0, "planned": 0, "stale": 0}, list[str]()
+    for entry in entries(folder):
+        if entry.state in counts:
+            try:
+                entry.files.cancel.touch()
+            except OSError as error:
+                errors.append(f"; cannot ask {entry.folder}: {error.strerror}")
+                continue
+            counts[entry.state] += 1
+    jobs = [number for number, states in in_slurm(folder).items() if any(s.startswith("pending") for s in states)]
+    if jobs and shutil.which("scancel"):
+        # the state alone: what runs ends by itself, with a checkpoint
+        _lines("scancel", "--state=PENDING", *jobs)
+    stopping = f"stopping {counts['running']} running and {counts['planned'] + counts['stale']} queued runs"
+    return stopping + "".join(errors)
+
+
+def in_slurm(folder: Path) -> dict[str, Counter[str]]:
+    """Return the Slurm jobs of this user whose script was submitted from this sweep's folder, by number.
+
+    Of each, how many of its array are in which state; of those that wait, with Slurm's reason.
+    """
+    if not (folder / SUBMITTED).is_dir() or not shutil.which("squeue"):
+        return {}
+    submitted = os.path.join(os.path.realpath(folder), SUBMITTED, "")
+    jobs: dict[str, Counter[str]] = {}
+    # the number of the job or of its array, its state and reason, the working directory, the script
+    form = "--format=%F|%T|%r|%Z|%o"
+    for line in _lines("squeue", "--noheader", "--array", f"--user={os.getuid()}", form):
+        number, state, reason, directory, script = [*line.strip().split("|", 4), "", "", "", ""][:5]
+        if number.isdecimal() and os.path.realpath(os.path.join(directory, script)).startswith(submitted):
+            waits = f" ({reason})" if state == "PENDING" else ""
+            jobs.setdefault(number, Counter())[f"{state.lower()}{waits}"] += 1
+    return dict(sorted(jobs.items()))
+
+
+def _lines(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []

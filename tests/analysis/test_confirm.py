@@ -12,12 +12,10 @@ from scipy.special import ndtri
 from scipy.stats import multivariate_normal
 
 from isoflop.analysis.confirm.choose import next_pairs
-from isoflop.analysis.confirm.clustered import Clustered
 from isoflop.analysis.confirm.comparison import Confirmations, confirm
-from isoflop.analysis.confirm.decide import Criterion, Verdict, decide
+from isoflop.analysis.confirm.decide import Criterion, Verdict, decide, level, spent
 from isoflop.analysis.confirm.figure import figure, write
-from isoflop.analysis.confirm.looks import level, spent
-from isoflop.analysis.confirm.multiplier import Points, bent, fit_form
+from isoflop.analysis.confirm.multiplier import Clustered, Points, bent, fit_form
 from isoflop.analysis.confirm.pairs import sides
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.errors import FitError, UserError

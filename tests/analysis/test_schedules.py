@@ -9,7 +9,7 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.declare import get_law
-from isoflop.analysis.runs.schedules import add_schedule, read_curves
+from isoflop.analysis.runs.read import add_schedule, read_curves
 from isoflop.errors import UserError
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")

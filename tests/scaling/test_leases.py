@@ -12,18 +12,17 @@ import pytest
 
 from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
-from isoflop.scaling.process import heartbeat, lock
-from isoflop.scaling.process.heartbeat import Heart
-from isoflop.scaling.process.lock import sole_writer
+from isoflop.scaling.process import lock
+from isoflop.scaling.process.lock import Heart, sole_writer
 
 
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system whose locks are given to everybody, and hearts of which a test sees many beats."""
     monkeypatch.setattr(lock.fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(heartbeat, "MISSED", 10)  # a busy machine is not dead
-    monkeypatch.setattr(heartbeat, "QUICK_S", 0.1)
-    monkeypatch.setattr(heartbeat, "SLOW_S", 0.2)
+    monkeypatch.setattr(lock, "MISSED", 10)  # a busy machine is not dead
+    monkeypatch.setattr(lock, "QUICK_S", 0.1)
+    monkeypatch.setattr(lock, "SLOW_S", 0.2)
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_who_was_taken_for_dead_stops_and_leaves_what_is_anothers(
 
 
 def test_a_heart_that_has_no_room_to_write_still_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "QUICK_S", 0.1)
+    monkeypatch.setattr(lock, "QUICK_S", 0.1)
     folder = RunFolder(tmp_path)
     with Heart(folder):
         text = folder.heartbeat.read_text()
@@ -138,7 +137,7 @@ def test_a_heart_that_has_no_room_to_write_still_beats(tmp_path: Path, monkeypat
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(Path, "write_text", full)
-        assert heartbeat.beats(folder)
+        assert lock.beats(folder)
         assert json.loads(text)["beat"] <= folder.read_heartbeat()["beat"]
 
 

@@ -24,7 +24,7 @@ from isoflop.scaling.loop import attempt, graph, module, progress
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.loop.checkpoints import Checkpoints
 from isoflop.scaling.loop.module import ScalingModule
-from isoflop.scaling.process.heartbeat import Heart
+from isoflop.scaling.process.lock import Heart
 from isoflop.scaling.run import run_one
 
 pytestmark = pytest.mark.filterwarnings(

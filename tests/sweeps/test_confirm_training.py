@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from isoflop import record
+from isoflop.analysis.confirm.choose import smallest_found
 from isoflop.analysis.confirm.decide import Criterion
-from isoflop.analysis.confirm.power import smallest_found
 from isoflop.exits import Stopped
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.skeleton import write_family

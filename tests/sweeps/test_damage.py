@@ -19,7 +19,7 @@ from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.sweeps.collect import collect, refuse_place, rows
 from isoflop.sweeps.ledger import Entry, entries
-from isoflop.sweeps.watch import cancel, status
+from isoflop.sweeps.watch import status
 from isoflop.sweeps.watch.status import overview
 
 GRID = ["family=mlp,lstm", "family.width=8,16", "family.depth=1", "budget.D=2e3"]
@@ -195,7 +195,7 @@ def test_status_shows_the_jobs_that_slurm_says_the_sweep_submitted_and_cancel_ta
         "Slurm job 7: 2 pending (Priority), 1 running",
         "Slurm job 8: 1 pending (QOSMaxCpuPerUserLimit)",
     ]
-    cancel.cancel(sweep)
+    status.cancel(sweep)
     assert (tmp_path / "cancelled").read_text().split() == ["--state=PENDING", "7", "8"]
 
 
