@@ -165,16 +165,18 @@ def wrong_curve(text: str, truth: Truth) -> bool:
 def reach_of_size(truth: Truth, family: str, C: float) -> float:
     """Return how far noise takes ln of the best size of a budget, by a parabola of ln L of its runs; 0 of none.
 
-    The largest of 4,000 draws: a vertex is a ratio, whose errors have long tails.
+    Of the sizes near the best one that was tried, of which there are at least four. The largest of 4,000 draws: a
+    vertex is a ratio, whose errors have long tails.
     """
     rows = truth.of(family)
     rows = rows[np.abs(np.log(rows["C"] / C)) < 0.05]
     if rows.empty:
         return 0.0
     x = np.log(rows["N"].to_numpy(float))
-    x = x[np.abs(x - x[rows["L"].argmin()]) <= np.log(4.001)]  # the sizes near the best one that was tried
+    gap = np.abs(x - x[rows["L"].argmin()])
     if len(set(x)) < 4:  # too few for a minimum
         return 0.0
+    x = x[gap <= 1.0001 * max(np.log(4), np.unique(gap)[3:4].max(initial=0.0))]
     E, size, data = truth.terms(family, np.exp(x), C / 6 / np.exp(x))
     noise = truth.laws[family][-1] * np.random.default_rng(0).standard_normal((len(x), 4000))
     bend, slope, _ = np.polyfit(x - x.mean(), np.log(E + size + data)[:, None] + noise, 2)

@@ -28,6 +28,7 @@ from isoflop.analysis.holdout.bands import FORM, bands
 from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
+from isoflop.analysis.runs.foreign import uncounted
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.observations import odd_split
 from isoflop.analysis.runs.runs import RunsLike, as_runs
@@ -132,6 +133,8 @@ def _second_step(second: Fit, first: pd.DataFrame, level: float) -> pd.DataFrame
 
 def _split(fit: Fit | Average, at: Mapping[str, float], best: Mapping[str, Estimate]) -> dict[str, Any]:
     """Return the place of a budget: the split that is given, else the best one."""
+    if unit := uncounted(fit.notes):
+        raise FitError(f"no compute follows: {unit}")
     if {"N", "D"} <= set(at) and abs(np.log(at["C"] / TRAIN / at["N"] / at["D"])) > np.log1p(SAME_LEVEL):
         implied = TRAIN * at["N"] * at["D"]
         raise FitError(f"C={at['C']:g} is not {TRAIN:g} N D = {implied:.4g} at that N and D; give two of the three")

@@ -6,7 +6,7 @@ A table is a public one only if every column of a preset is there and none of ou
     preset_of(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,13 +94,20 @@ _FORMED = (
     # targets of one length: the exponents are the same in any unit
     _Formed(
         "D", ("step", "examples"), lambda step, batch: step * batch,
-        "D is {step} x {examples}, counted in examples: no column gives the sequence length", ("length",),
+        "D is {step} x {examples}, counted in examples: no column gives the sequence length; multiply it in, as in "
+        "--columns D=1024*its_name", ("length",),
     ),
     _Formed(
-        "D", ("step",), lambda step: step, "D is {step}, counted in steps: no column gives the batch",
-        ("examples", "per_step"),
+        "D", ("step",), lambda step: step,
+        "D is {step}, counted in steps: no column gives the batch; give the targets of a step, as in "
+        "--columns D=524288*{step}", ("examples", "per_step"),
     ),
 )  # fmt: skip
+
+
+def uncounted(notes: Sequence[str]) -> str:
+    """Return the note that D is counted in steps or examples, from which no compute follows; empty where it is not."""
+    return next((note for note in notes if ", counted in " in note), "")
 
 
 def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -203,7 +203,12 @@ def _surest(table: pd.DataFrame, names: Collection[str]) -> Reading | None:
 def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
     """Return the columns that bear one of these names."""
     readings = [_reading(str(column), names) for column in table.columns]
-    return [r for r in readings if r and (r == Reading(r.column) or is_numeric_dtype(table[r.column]))]
+    # a word in a column of numbers is an error that names its cell; not so in one of logarithms
+    return [
+        r
+        for r in readings
+        if r and (r == Reading(r.column) or (is_numeric_dtype if r.kind else _mostly_numbers)(table[r.column]))
+    ]
 
 
 def _reading(column: str, names: Collection[str]) -> Reading | None:

@@ -62,7 +62,7 @@ def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | s
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
     else:
-        table, note = (table, "") if columns else melted(table)
+        table, note = (table, "") if {"N", "L"} & set(columns) else melted(table)
         readings = {ours: _given(table, ours, text, path) for ours, text in columns.items()}
         units = [f"{ours}={r}" for ours, r in readings.items() if r != (columns[ours], 1, "") and r[0] == columns[ours]]
         table, usual = by_usual_names(_rename(table, readings), {r.column for r in readings.values()})

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import SeedNoise, best_of_cells, cell_columns, searched_knobs, seed_noise
+from isoflop.analysis.runs.foreign import uncounted
 from isoflop.analysis.runs.levels import Layout, layout
 from isoflop.analysis.runs.rows import (
     COPIED,
@@ -129,8 +130,9 @@ class Runs(Shown):
 
     @cached_property
     def with_compute(self) -> "Runs":
-        """These runs with C = 6 N D (Kaplan et al. 2020), and a note that says so, where they have no C."""
-        if ("C" in self and self["C"].notna().any()) or not ("N" in self and "D" in self):
+        """These runs with C = 6 N D (Kaplan et al. 2020), and a note that says so, where they have no C and D is in
+        targets."""
+        if ("C" in self and self["C"].notna().any()) or not ("N" in self and "D" in self) or uncounted(self.notes):
             return self
         N, D = (pd.to_numeric(self[name], errors="coerce") for name in ("N", "D"))
         with np.errstate(over="ignore"):
@@ -185,6 +187,8 @@ class Runs(Shown):
             there = [c for c in ("D", "N", "C") if c in runs and "L" in runs]
             hint = f"; a law of {there[0]} alone is fitted by --law 'power_offset({there[0]})'" if there else ""
             hint = hint if len(there) == 1 and {"N", "D"} & set(missing) else ""
+            if missing == ["C"] and (unit := uncounted(self.notes)):
+                raise FitError(f"{what} needs C, which does not follow: {unit}")
             raise FitError(
                 f"{what} needs the {names}; {self.called} has no {' and no '.join(missing)}: "
                 f"name it, as in --columns {missing[0]}={self._candidate(missing[0])} (there are {self.listed}){hint}"

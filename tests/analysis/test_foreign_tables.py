@@ -134,6 +134,7 @@ def test_usual_names_are_taken_in_their_units_and_said(
         (["Modellgröße (Mio.)", "Daten [Mrd.]"], "N=Modellgröße (Mio.),D=Daten [Mrd.]", (2e6, 2e9)),
         (["Paramètres (millions)", "Jetons (milliards)"], "D=Jetons (milliards)", (2e6, 2e9)),
         (["Parameter (Bio.)", "size_millions"], "D=size_millions", (2e12, 2e6)),
+        (["Parameter (Mio.)", "Token (Mrd.)"], "L=loss", (2e6, 2e9)),
         (["log10_n", "D_m"], "N=log10_n,D=D_m", (100.0, 2.0)),
         (["n", "tokens"], "N=10^n", (100.0, 2.0)),
     ],
@@ -211,6 +212,35 @@ def test_a_table_gives_the_same_fit_under_other_names(disguise: str, tmp_path: P
     assert disguised.objective == pytest.approx(plain.objective, rel=1e-6)
     assert disguised.derived["a"].value == pytest.approx(plain.derived["a"].value, rel=1e-6)
     assert note in disguised.explanation
+
+
+def test_no_compute_follows_from_data_that_are_counted_in_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = seeded("chinchilla")
+    path = tmp_path / "history.csv"
+    rows = rows.assign(Step=rows["D"] / 2**19, params=rows["N"], loss=rows["L"])
+    rows[["params", "Step", "loss"]].to_csv(path, index=False)
+    for verb in (["predict", "--at", "C=1e21"], ["frontier", "--target-C", "1e21"], ["frontier"]):
+        assert main([verb[0], str(path), *verb[1:]]) == 2  # a size of terabytes for a step taken for a target
+        said = capsys.readouterr().err
+        assert "D is Step, counted in steps: no column gives the batch; give the targets of a step" in said
+    assert main(["frontier", str(path), "--target-C", "1e13", "--columns", "D=524288*Step"]) == 0
+    wide = rows.assign(N=rows["N"].map("{:.4g}".format).astype(float)).pivot_table(
+        index="Step", columns="N", values="L"
+    )
+    wide.columns = [f"loss_{n / 1e6:g}M" for n in wide.columns]
+    wide.reset_index().to_csv(path, index=False)
+    table = read_runs(path, columns={"D": "524288*Step"})
+    assert (table["D"] == 2**19 * table["Step"]).all()
+    assert {"N", "L"} <= set(table.frame)
+
+
+def test_a_header_that_comes_twice_is_named_by_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("params (M),tokens (B),loss\n20,0.5,4.5\n30,2,4.2\nparams (M),tokens (B),loss\n50,3,3.9\n")
+    with pytest.raises(UserError, match=r"line 4: column N is 'params \(M\)', not a number"):
+        read_runs(path)
 
 
 def test_a_column_of_losses_for_each_size_is_a_row_for_each_loss(tmp_path: Path) -> None:
