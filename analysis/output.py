@@ -214,7 +214,7 @@ def notes(table: Any, by: str = "") -> list[str]:
 
 def since(rows: Any, verdicts: Any) -> list[str]:
     """Return what changed since verdicts were written beside a table, where all of it is judged as it is."""
-    from isoflop.analysis.claims.judged import since as changes
+    from isoflop.analysis.claims.provenance import since as changes
 
     chosen = rows.columns or rows.where or rows.by or rows.tune
     return [] if chosen else [f"note: {change}" for change in changes(rows.runs, verdicts)]

@@ -6,8 +6,10 @@ It prepares what a run of the same overrides would prepare first, so that a swee
 """
 
 import json
+import re
 import sys
 from pathlib import Path
+from string import Template
 from typing import Annotated
 
 import typer
@@ -15,13 +17,35 @@ import typer
 from isoflop.errors import UserError
 from isoflop.exits import run
 from isoflop.extensions import take
+from isoflop.files import write_text
+from isoflop.scaling.config import choices
 
+_BLOCK = re.compile(r"^`(\S+)`\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 
 # words that are not options are overrides for Hydra
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def write_family(name: str, folder: Path) -> list[Path]:
+    """Write the files of a new family and return them; UserError if the name is none or taken, or a file exists."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise UserError(f"{name!r} is not a name for a family; use small letters, digits and _, as in my_mixer")
+    if not folder.name.isidentifier() or folder.parent != Path():
+        raise UserError(f"--in {folder} is not the name of a folder here that Python can import; give one like my_lab")
+    if name in choices.names("family"):
+        raise UserError(f"a family {name} is there already; choose another name")
+    words = {"name": name, "folder": folder.name, "title": name.title().replace("_", "")}
+    text = Template((Path(__file__).parent / "skeleton.md").read_text()).substitute(words)
+    files = {Path(path): content for path, content in _BLOCK.findall(text)}
+    if taken := [path for path in files if path.exists()]:
+        raise UserError(f"{taken[0]} exists; it is left as it is: remove it, or choose another name")
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, content)
+    return list(files)
 
 
 @app.callback()
@@ -40,7 +64,6 @@ def new_command(
     - `isoflop new family my_mixer`
     - `isoflop new family my_mixer --in my_lab` - then replace its Mixer, and run its test
     """
-    from isoflop.scaling.skeleton import write_family
 
     if kind != "family":
         raise UserError(f"isoflop new {kind}: only a family can be begun; docs/adding.md has what else can be added")

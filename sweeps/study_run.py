@@ -76,8 +76,8 @@ def _conclude(study: Study, out: Path, began: float) -> None:
     """Judge the runs of a study's table, score its forecast, and report."""
     from isoflop.analysis.claims.forecasts import judge_forecast
     from isoflop.analysis.claims.judge import judge
-    from isoflop.analysis.claims.judged import judged_by
     from isoflop.analysis.claims.known import compare_with_theory
+    from isoflop.analysis.claims.provenance import judged_by
     from isoflop.analysis.report.report import write_report
     from isoflop.analysis.report.sentences import verdict_table
     from isoflop.analysis.runs.read import read_runs

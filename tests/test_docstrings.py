@@ -39,7 +39,6 @@ CALLS_ALONE = {
     "isoflop.sweeps.plan.recipe",
     "isoflop.sweeps.study_run",
     "isoflop.analysis.fitting.noise_trend",
-    "isoflop.analysis.claims.judged",
     "isoflop.analysis.claims.quantities.whole_runs",
     "isoflop.sweeps.plan.buying",
     "isoflop.sweeps.plan.ladder",

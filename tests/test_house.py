@@ -9,8 +9,8 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_441,
-    "files": 277,
+    "lines": 41_376,
+    "files": 271,
     "public_names": 1_143,
     "names_used_twice": 0,
     "circles_of_files": 0,

@@ -115,7 +115,7 @@ def _weighted(parts: list[Observations], law: Law, settings: Settings) -> list[O
     """Return the rows of groups, weighed as the settings say."""
     if settings.weights == "none" or not parts:
         return parts
-    from isoflop.analysis.fitting.weights import weighted
+    from isoflop.analysis.fitting.noise_trend import weighted
 
     with np.errstate(all="ignore"):
         return weighted(parts, law, settings.weights)

@@ -6,27 +6,38 @@ of gamma errors with known dispersion: residual maximum likelihood (Verbyla 1993
 All groups share the exponents, each has its level. The marks of a run move together: their correlation, by moments,
 enters the errors of the exponents. Exponents that are told from none are shrunk by the spread that they show beyond
 their errors, those of a group towards all groups' (empirical Bayes, Morris 1983, J. Am. Statist. Assoc. 78: 47-55).
+Rows are weighed by it only where replicates tell it from none: larger runs that repeat better count for more.
 
     trend = noise_trend([cnn, lstm], ["N", "D"])
     trend.exponents[0], trend.told     # array([-0.02, -0.29]), True
+    weighted([prepared], get_law("chinchilla"), "seed")[0].scale     # noise of the typical row over that of each row
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.fitting.diagnose import runs_needed
+from isoflop.analysis.fitting.settings import NOISE
+from isoflop.analysis.intervals.residuals import RARE, blocks, moran
+from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.observations import Observations
+from isoflop.analysis.runs.recognise import equal_knobs
+from isoflop.analysis.solving.problem import Problem
+from isoflop.errors import TooFewRowsError
 
 # levels of a column at which there must be replicates, for an exponent to have a residual
 LEVELS = 3
 # two-sided level at which the noise counts as changing with scale
 CHANCE = 0.05
 _STEPS, _ENOUGH = 100, 1e-10
+# the columns of a law that seed noise may follow: the data, and counts of parameters or compute
+_SCALE, _COUNTS = ("N", "D", "C"), ("n_",)
 
 
 @dataclass(frozen=True)
@@ -212,3 +223,70 @@ def _shrunk(
         for i, e, u in zip(told, errors, left, strict=True)
     ]
     return np.stack(own), np.sqrt(np.diag(keep @ covariance) + apart)
+
+
+def weighted(parts: Sequence[Observations], law: Law, weights: str) -> list[Observations]:
+    """Return the rows of groups with the scale of their residuals, if they are to be weighed.
+
+    TooFewRowsError where replicates are asked for and tell nothing.
+    """
+    if weights == NOISE:
+        return [_scaled(part, part.table.numbers([NOISE])[NOISE].to_numpy(float)) for part in parts]
+    names = [name for name in law.columns if name in _SCALE or name.startswith(_COUNTS)] or list(law.columns[:1])
+    trend = noise_trend(parts, names)
+    if trend is None:
+        lack = f"runs that differ only in their seed at {LEVELS} or more {' or '.join(names)}"
+        if weights == "auto":
+            return [_noted(part, f"rows weigh alike: there are no {lack}") for part in parts]
+        raise TooFewRowsError(f"weights by the noise of seeds need {lack}: add seeds, or leave --weights out")
+    if not trend.told:
+        return [_noted(part, f"{trend}, not told from none: rows weigh alike") for part in parts]
+    return [_by_trend(part, law, trend, number) for number, part in enumerate(parts)]
+
+
+def _by_trend(part: Observations, law: Law, trend: NoiseTrend, number: int) -> Observations:
+    """Return the rows of a group, weighed by its exponents."""
+    exponents, doubt = np.zeros((2, len(law.columns)))
+    places = [law.columns.index(name) for name in trend.names]
+    exponents[places], doubt[places] = trend.exponents[number], trend.doubt
+    noise = np.exp(np.log(np.stack(part.columns, -1)) @ exponents)
+    part = replace(_scaled(part, noise), powers=(exponents, doubt))
+    return _noted(part, f"rows weigh by it: {trend}")
+
+
+def _scaled(part: Observations, noise: Array) -> Observations:
+    """Return rows of this noise (rows,), their typical scale being 1."""
+    return replace(part, scale=np.exp(np.log(noise).mean()) / noise)
+
+
+def _noted(part: Observations, note: str) -> Observations:
+    return replace(part, notes=[*part.notes, note])
+
+
+def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:
+    """Join rows into larger units if neighbours along D are not independent; also return a note that says so.
+
+    problem   on the rows, or on the part of them that Observations.part takes
+    rows      every row its own run as far as columns tell, or nothing is done
+    """
+    count = len(rows.target)
+    if rows.n_runs < count or len(rows.rows) != count:
+        return rows, []
+    sets = equal_knobs(rows.rows)
+    if sets is None:
+        return rows, []
+    along, n_sets = rows.rows["D"].to_numpy(float), int(sets.max()) + 1
+    part = replace(rows, target=along, runs=sets, n_runs=n_sets).part(len(problem.target))
+    r, jacobian = problem.linearise(u[None])
+    z, lag_one = moran(r[0], jacobian[0], part.runs, part.target)
+    if z < RARE:
+        return rows, []
+    chance = f"Moran's I {z:.1f} sd above chance: points of curves, or a law that is off"
+    excess = f"neighbours along D at equal knobs err alike ({chance})"
+    if n_sets >= runs_needed(problem, u, part.runs):
+        units, what = sets, f"the rows of each of {n_sets} sets of equal knobs are one unit of the intervals"
+    else:
+        units = blocks(sets, along, lag_one, runs_needed(problem, u, np.arange(len(problem.target))))
+        what = f"blocks of rows along D, {int(units.max()) + 1} in all, are the units of the intervals"
+    note = f"{excess}: {what}; --run names the column that tells runs apart"
+    return replace(rows, runs=units, n_runs=int(units.max()) + 1), [note]

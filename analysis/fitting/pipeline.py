@@ -119,7 +119,7 @@ def _joined(ended: Search, rows: Observations) -> tuple[Observations, list[str]]
     """Join rows into larger units where no column names runs and neighbours along D are not independent."""
     if rows.table.run is not None or "run_id" in rows.table:
         return rows, []
-    from isoflop.analysis.fitting.weights import join_dependent
+    from isoflop.analysis.fitting.noise_trend import join_dependent
 
     return join_dependent(ended.problem, ended.u, rows)
 

@@ -24,8 +24,7 @@ from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
-from isoflop.analysis.frontier.approaches import Approach, envelope, through_minima
-from isoflop.analysis.frontier.decision import Decision, Request, decide
+from isoflop.analysis.frontier.decision import Approach, Decision, Request, decide, envelope, through_minima
 from isoflop.analysis.frontier.isoflop_minima import (
     BUDGETS,
     SIZES,

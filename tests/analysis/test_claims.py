@@ -14,9 +14,8 @@ from isoflop.analysis.claims import provenance
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
 from isoflop.analysis.claims.declare import QUANTITIES, Contrast, Pair, Quantity, Sample, listing, quantity
 from isoflop.analysis.claims.judge import judge
-from isoflop.analysis.claims.judged import judged_by, meaning, since
 from isoflop.analysis.claims.needs import Needs, Seeds
-from isoflop.analysis.claims.provenance import Commits, changed_since
+from isoflop.analysis.claims.provenance import Commits, changed_since, judged_by, meaning, since
 from isoflop.analysis.claims.region import UNITS, Region, VerdictKind
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.claims.verdict import ClaimSubject, SubjectVerdict, of_subjects

@@ -17,7 +17,7 @@ from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit, fit_groups
 from isoflop.analysis.fitting.optimum import Optimum, Starts
 from isoflop.analysis.fitting.result import Fit, load_fit
-from isoflop.analysis.frontier.approaches import Approach
+from isoflop.analysis.frontier.decision import Approach
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.holdout.backtest import Backtest, Fold
 from isoflop.analysis.holdout.compare import Comparison, compare

@@ -7,7 +7,7 @@ import pytest
 from conftest import Isoflop
 
 from isoflop.errors import UserError
-from isoflop.scaling.skeleton import write_family
+from isoflop.scaling.verbs import write_family
 
 
 def test_what_it_writes_passes_its_own_tests_and_trains(isoflop: Isoflop, python: Path, tmp_path: Path) -> None:

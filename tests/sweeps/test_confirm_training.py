@@ -16,7 +16,7 @@ from isoflop.analysis.confirm.choose import smallest_found
 from isoflop.analysis.confirm.decide import Criterion
 from isoflop.exits import Stopped
 from isoflop.scaling.config.frozen import FrozenConfig
-from isoflop.scaling.skeleton import write_family
+from isoflop.scaling.verbs import write_family
 from isoflop.sweeps import costs
 from isoflop.sweeps.plan import buying, ladder
 from isoflop.sweeps.plan.buying import buy
