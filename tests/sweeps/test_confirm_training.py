@@ -30,7 +30,8 @@ TARGET = 1e12
 
 @pytest.fixture(autouse=True)
 def fixed_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let a slot make 1e10 FLOPs a second, and work in an empty folder."""
+    """Let a slot make 1e10 FLOPs a second, draw few ladders for the power of one, and work in an empty folder."""
+    monkeypatch.setattr(f"{smallest_found.__module__}.DRAWS", 10)
     monkeypatch.setattr(costs, "seconds", lambda configs, plans, *more: [plan.C / 1e10 for plan in plans])
     monkeypatch.chdir(tmp_path)
 
@@ -197,7 +198,7 @@ def test_runs_are_trained_and_found_again(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(ladder, "WIDTHS", (2, 3, 4, 6))
     monkeypatch.setattr(buying, "LOOKS", 1)
     monkeypatch.setattr(ladder, "SHARE", 0.0)
-    call = [*WORDS, "data.size=2e5", "data.eval_size=4096", "--budget", "7s", "--target-C", "1e9", "--json"]
+    call = [*WORDS, "data.size=2e5", "data.eval_size=4096", "--budget", "2s", "--target-C", "1e9", "--json"]
     whole, made = buying.launch, list[int]()
 
     def stopped(entries: Any, settings: Any) -> None:
@@ -228,8 +229,10 @@ def test_runs_are_trained_and_found_again(monkeypatch: pytest.MonkeyPatch, capsy
 
 TINY = """
 import sys
+from isoflop.analysis.confirm.power import smallest_found
 from isoflop.sweeps import costs
 from isoflop.sweeps.plan import buying, ladder, verbs
+sys.modules[smallest_found.__module__].DRAWS = 10
 ladder.WIDTHS, buying.LOOKS = (2, 3, 4, 6), 1
 costs.seconds = lambda configs, plans, *more: [plan.C / 1e10 for plan in plans]
 sys.exit(verbs.main(sys.argv[1:]))
@@ -243,7 +246,7 @@ def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict(python: Path)
     own = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my_lab/test_my_mixer.py"]
     assert "3 passed" in subprocess.run(own, capture_output=True, text=True, check=False).stdout
     words = ["confirm", "family=mlp", "isoflop.extensions=[my_lab]", "data.size=2e5", "data.eval_size=4096"]
-    call = [*words, "--change", "family=my_mixer", "--budget", "9s", "--target-C", "1e9", "--out", "made"]
+    call = [*words, "--change", "family=my_mixer", "--budget", "3s", "--target-C", "1e9", "--out", "made"]
     done = subprocess.run([python, "-c", TINY, *call], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3, 4), done.stderr
     assert "family=my_mixer against baseline" in done.stdout
