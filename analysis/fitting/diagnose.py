@@ -114,7 +114,7 @@ def judge_fit(problem: Problem, u: Array, kappa: float, solution: Solution, dof:
     # starts that ended elsewhere, no worse than noise allows
     near = np.isfinite(solution.objective) & (2 * (solution.objective - best) / kappa < limit)
     alternatives = np.concatenate([solution.u[near], places])
-    bound = at_bound(problem, u)
+    bound = _at_bound(problem, u)
     apart = tried > 1 and reached < max(2, _AGREE * tried)
     disagree = [f"only {reached} of {tried} starts reach the best objective"] if apart else []
     status = FitStatus.AT_BOUND if bound else FitStatus.CONVERGED
@@ -156,7 +156,7 @@ def spare_runs(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     return max(int(runs.max()) + 1 - (runs_needed(problem, u, runs) - 2), 1)
 
 
-def at_bound(problem: Problem, u: Array) -> list[str]:
+def _at_bound(problem: Problem, u: Array) -> list[str]:
     """Return a sentence for each parameter that stands on its bound or has vanished."""
     low, high = problem.box
     _, jacobian = problem.linearise(u[None])

@@ -212,7 +212,10 @@ class Optimum:
                 places = self.problem.params(self.alternatives)
                 elsewhere = np.broadcast_to(np.asarray(function(**places), dtype=float), len(self.alternatives))
             least = self._least(function)
-        return bounded(value, drawn, self.spread, level, Scale(log, share=share), elsewhere, least)
+            held = None if self.spread is None else self.spread.held
+            ends = None if held is None else np.atleast_1d(function(**self.problem.params(np.asarray(held))))
+        estimate, why = bounded(value, drawn, self.spread, level, Scale(log, share=share), elsewhere, least)
+        return (estimate if ends is None else estimate.widened(ends)), why
 
     def _least(self, function: Callable[..., Any]) -> float:
         """Return the least standard error of a function of the parameters, to first order; 0 where the spread has

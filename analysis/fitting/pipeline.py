@@ -36,7 +36,7 @@ from isoflop.analysis.fitting.optimum import (
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
-from isoflop.analysis.intervals.profile import covariance, leans_on, noise_scale
+from isoflop.analysis.intervals.profile import covariance, ends_of, leans_on, noise_scale
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
 from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter
 from isoflop.analysis.laws.declare import Law
@@ -202,7 +202,8 @@ def _optimum(problem: Problem, rows: Observations, solved: _Solved, places: list
     alternatives = solved.standing.alternatives[:, places]
     if spread is not None:
         least = None if spread.covariance is None else spread.covariance[np.ix_(places, places)]
-        spread = replace(spread, draws=spread.draws[:, places], covariance=least)
+        held = None if spread.held is None else spread.held[:, places]
+        spread = replace(spread, draws=spread.draws[:, places], covariance=least, held=held)
     return Optimum(problem, u, noise, spread, alternatives)
 
 
@@ -222,13 +223,16 @@ def vary(problem: Problem, u: Array, rows: Observations, settings: Settings) -> 
         method = "bootstrap" if narrow and problem.objective.loss != "l2" else "jackknife"
     notes = shortcuts(method, len(rows.target), len(u), rows.n_runs, settings.resamples)
     if method == "jackknife":
-        return _Variation(jackknife(problem, u, rows.runs), method, notes)
-    spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
-    # a fit near least absolute deviations goes through as many rows as it has parameters: they tell nothing of scatter
-    least = None
-    if is_short(problem) and not problem.priors:
-        least = covariance(problem, u, noise_scale(problem, u, rows.runs))
-    return _Variation(replace(spread, dof=spare_runs(problem, u, rows.runs), covariance=least), method, notes)
+        spread = jackknife(problem, u, rows.runs)
+    else:
+        spread = bootstrap(problem, u, rows.runs, settings.resamples, settings.seed)
+        # a fit near least absolute deviations goes through as many rows as it has parameters: they tell no scatter
+        least = None
+        if is_short(problem) and not problem.priors:
+            least = covariance(problem, u, noise_scale(problem, u, rows.runs))
+        spread = replace(spread, dof=spare_runs(problem, u, rows.runs), covariance=least)
+    held = ends_of(problem, u, rows.runs, settings.level, spread.dof)
+    return _Variation(replace(spread, held=held), method, notes)
 
 
 def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]]:
@@ -238,6 +242,7 @@ def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]
     draws = None if spread is None else problem.params(spread.draws)
     alternatives = solved.standing.alternatives
     elsewhere = problem.params(alternatives) if len(alternatives) else {}
+    ends = {} if spread is None or spread.held is None else problem.params(spread.held)
     estimates = {}
     for name, kind in problem.law.params.items():
         if name in problem.fixed:
@@ -245,14 +250,13 @@ def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]
         elif name in solved.standing.flat:
             estimates[name] = Estimate(float(values[name])), "" if draws is None else _UNIDENTIFIED
         else:
-            value, drawn, scale = float(values[name]), None, Scale(kind.log, kind.low, kind.high)
-            least = 0.0
-            if draws is not None:
-                drawn = draws[name]
+            value, scale, least = float(values[name]), Scale(kind.log, kind.low, kind.high), 0.0
+            drawn = None if draws is None else draws[name]
             if spread is not None and spread.covariance is not None:
                 i = problem.free.index(name)
                 least = float(np.sqrt(spread.covariance[i, i])) * (value if kind.log else 1.0)
-            estimates[name] = bounded(value, drawn, spread, level, scale, elsewhere.get(name), least)
+            estimate, why = bounded(value, drawn, spread, level, scale, elsewhere.get(name), least)
+            estimates[name] = (estimate.widened(ends[name]) if name in ends else estimate), why
     return estimates
 
 

@@ -44,6 +44,13 @@ class Estimate:
         low, high = ("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
         return f"{self.value:.6g} ({low} to {high})"
 
+    def widened(self, values: Array) -> "Estimate":
+        """Return the value with bounds that hold these values too; a side where one has no end is open."""
+        low, high = float(np.min(values)), float(np.max(values))  # NaN where a value is none
+        low_end = min(self.low, low) if self.low is not None and np.isfinite(low) else None
+        high_end = max(self.high, high) if self.high is not None and np.isfinite(high) else None
+        return Estimate(self.value, low_end, high_end)
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -58,6 +65,8 @@ class Spread:
     covariance  of u (free, free) under one noise for all rows, where few rows tell an exponent: what those few scatter
              by is mostly too small, so that an error is no less than by this (Angrist and Pischke 2009, Mostly Harmless
              Econometrics, 8.1)
+    held     places (k, free) where noise ends for each exponent, which every interval holds: where two axes go together
+             the objective is bent, and an interval that is even about the optimum ends too soon
     """
 
     method: str
@@ -66,6 +75,7 @@ class Spread:
     units: int
     bounded: bool = False
     covariance: Array | None = None
+    held: Array | None = None
 
     def error(self, values: Array) -> Array:
         """Return the standard error of a quantity whose value under each draw is given, along the first axis."""

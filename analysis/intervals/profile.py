@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isoflop.analysis.intervals.estimate import t_quantile
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.solving.descent import Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
@@ -24,6 +25,11 @@ _PROFILE_STARTS = 6
 _MOST_FREE = 10
 # a parameter of which more than this share of the variance is that of parameters not identified leans on them
 _MOSTLY = 0.5
+# axes are almost one where the variance of their slopes is inflated more than this often, by the usual rule (five to
+# ten; O'Brien 2007, Quality and Quantity 41): a ratio that scatters by half, over three decades
+_INFLATED = 10.0
+# halvings of the factor between an exponent and the end of its profile: to half a percent
+_HALVINGS = 8
 
 
 def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
@@ -93,16 +99,47 @@ def held_optima(
     return optima
 
 
+def ends_of(problem: Problem, u: Array, runs: NDArray[np.intp], level: float, dof: float) -> Array | None:
+    """Return places (k, free) at which each exponent, held below or above its optimum, makes the objective worse by
+    just what noise may, at most its `flat` factor away; None unless two axes are almost one, and with priors."""
+    factors = {n: k.flat for n in problem.free if (k := problem.law.params[n]).flat}
+    values = problem.params(u)
+    sides = [(name, side) for name in factors if values[name] > 0 for side in (-1, 1)]
+    if not sides or problem.priors or not _together(problem):
+        return None
+    limit, kappa = t_quantile(level, dof) ** 2, noise_scale(problem, u, runs)
+    best = float(expand(problem, u[None], None).f[0])
+    near, far, places = np.zeros(len(sides)), np.ones(len(sides)), np.tile(u, (len(sides), 1))
+    for _ in range(_HALVINGS):
+        middle = (near + far) / 2
+        held = [(n, values[n] * factors[n] ** (side * m)) for (n, side), m in zip(sides, middle, strict=True)]
+        for i, (objective, place) in enumerate(held_optima(problem, u, held, others=0)):
+            allowed = 2 * (objective - best) / kappa < limit
+            near[i], far[i] = (middle[i], far[i]) if allowed else (near[i], middle[i])
+            places[i] = place if allowed else places[i]
+    return places
+
+
 def leans_on(problem: Problem, u: Array, name: str, flat: Collection[str]) -> bool:
     """Return whether a derived quantity depends on one of the parameters in `flat`."""
     slope = _derived(problem, u, name)[1]
     return any(slope[i] != 0 for i, free in enumerate(problem.free) if free in flat)
 
 
+def _together(problem: Problem) -> bool:
+    """Return whether two axes are almost one, as those of a ladder whose ratio scatters are."""
+    logs = [np.log(x) for x in problem.columns if np.ptp(x) > 0]
+    return len(logs) > 1 and bool(np.abs(np.corrcoef(logs) - np.eye(len(logs))).max() ** 2 > 1 - 1 / _INFLATED)
+
+
 def leaning(problem: Problem, u: Array, flat: frozenset[str]) -> frozenset[str]:
-    """Return the parameters whose variance is mostly that of the `flat` ones: along the ridge, they move together."""
+    """Return the parameters whose variance is mostly that of the `flat` ones, along the ridge; where two axes are
+    almost one, the term of either stands for both, and no exponent is known if one is not."""
     if not flat or len(flat) == len(u):
         return frozenset()
+    exponents = frozenset(n for n in problem.free if problem.law.params[n].flat)
+    if flat & exponents and not exponents <= flat and _together(problem):
+        return exponents | leaning(problem, u, flat | exponents)
     at = np.array([name in flat for name in problem.free])
     major = expand(problem, u[None], None).major[0]
     unit = 1 / np.sqrt(np.maximum(np.diag(major), 1e-300))

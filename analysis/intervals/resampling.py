@@ -5,8 +5,7 @@ and its spread times Student's t covers 93-97 % of the time for least squares, w
 runs are weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta
 lies below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail
 (Efron 1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights
-on its rows, so all of them are one batch of the solver. Mixed: a model of the scatter, of a run effect shared by the
-rows of a run and a row effect.
+on its rows, so all of them are one batch of the solver.
 
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
 """
