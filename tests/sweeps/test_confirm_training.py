@@ -229,7 +229,7 @@ def test_runs_are_trained_and_found_again(monkeypatch: pytest.MonkeyPatch, capsy
 
 TINY = """
 import sys
-from isoflop.analysis.confirm.power import smallest_found
+from isoflop.analysis.confirm.choose import smallest_found
 from isoflop.sweeps import costs
 from isoflop.sweeps.plan import buying, ladder, verbs
 sys.modules[smallest_found.__module__].DRAWS = 10
