@@ -239,7 +239,10 @@ class Fit:
     def __str__(self) -> str:
         loss = self.loss if self.delta is None else f"{self.loss}({self.delta:g})"
         lines = [self.heading, f"  status     {self.standing}"]
-        lines += [f"  {name:<10} {e}" for name, e in self._all().items()]
+        free = set(self._all()) - set(self.optimum.problem.fixed if self.optimum else ())
+        for name, e in self._all().items():  # a value that is not known does not stand there as if it were
+            unknown = self.unidentified and name in free and e.value is not None and e.low is e.high is None
+            lines.append(f"  {name:<10} {e}{' (- to -)' if unknown else ''}")
         if self.objective is not None:
             reached = f"{self.starts.at_optimum} of {self.starts.tried} starts reach it"
             lines.append(f"  objective  {self.objective:.10g} ({loss}), {reached}")

@@ -76,7 +76,9 @@ def _learn(optimum: Optimum, sign: int, rivals: bool) -> _Hindsight:
     problem = optimum.problem
     few = thin(problem)
     cuts = roll(few.columns, sizes_of(problem.law.columns), sign)
-    plain = _plain_objective(problem.objective)
+    plain = problem.objective
+    if plain.loss == "l1":  # other laws beside it take Huber's default in place of least absolute deviations
+        plain = Objective("huber", 1e-3, plain.raw)
     stack = stack_laws(replace(problem, objective=plain), sign) if rivals and len(cuts) else None
     member = _member_of(stack, optimum) if plain == problem.objective else None
     folds = refit_folds(few, optimum.u, cuts, optimum.noise.pooled) if member is None else member.folds
@@ -91,11 +93,6 @@ def _member_of(stack: Stack | None, optimum: Optimum) -> Member | None:
         return None
     same = (m for m in stack.members if m.law.name == problem.law.name)
     return next((m for m in same if np.allclose(m.u, optimum.u, rtol=SAME_PLACE, atol=SAME_PLACE)), None)
-
-
-def _plain_objective(objective: Objective) -> Objective:
-    """Return the objective for other laws beside one: Huber's default in place of least absolute deviations."""
-    return Objective("huber", 1e-3, objective.raw) if objective.loss == "l1" else objective
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,9 @@ def compare(
     if not reach > 1:
         raise FitError(f"--reach {reach:g} is no factor above 1; give one such as {REACH:g}")
     table, axis = _with_axis(as_runs(runs), axis)
-    declared = {law.name: (text, law) for text in laws or default_laws(table) for law in [_declare(text, table)]}
+    texts = laws or default_laws(table)  # of the average of laws, a law without parameters stands for it
+    named = [law_of(table, text) if names_average(text) else get_law(text) for text in texts]
+    declared = {law.name: (text, law) for text, law in zip(texts, named, strict=True)}
     table, columns = _rows(table, [law for _, law in declared.values()], axis)
     cuts = cut_by(table, holdout) if holdout else cuts_along(table.frame, columns, axis, folds)
     options["interval"] = "none"  # how a refit varies follows from its Jacobian
@@ -156,11 +158,6 @@ def _rank(
     ranked = pd.DataFrame([row | _verdicts(row["law"], tested, laws) for row in rows])
     ranked.insert(1, "late", ranked["law"].map(_late(by_cut, reach)))
     return ranked.sort_values(["late", "rmsle"], ignore_index=True), by_cut
-
-
-def _declare(text: str, runs: Runs) -> Law:
-    """Return the law that a text names; of the average of laws, a law without parameters that stands for it."""
-    return law_of(runs, text) if names_average(text) else get_law(text)
 
 
 def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:

@@ -150,8 +150,12 @@ def least_compute(fit: Fit, loss: float, level: float | None = None) -> tuple[Es
     if fit.optimum is None or not 0 < spent < np.inf:
         return Estimate(None), f"{fit.law.name} does not reach it within {np.exp(FAR):.0g} times the fitted range"
     outside = route.outside(spent)
-    estimate, why = fit.optimum.measure(lambda **p: route.compute(loss, p), level or fit.level, log=True)
-    return estimate, "; ".join(filter(None, [f"extrapolated: {outside}" if outside else "", why]))
+    known, why = fit.optimum.measure(lambda **p: route.compute(loss, p), level or fit.level, log=True)
+    least, most = np.exp(route.range[0] - FAR), np.exp(route.range[1] + FAR)  # beyond them no law is sought
+    low, high = (end if end is not None and least < end < most else None for end in (known.low, known.high))
+    open_ends = [side for side, end, was in (("below", low, known.low), ("above", high, known.high)) if end != was]
+    parts = [f"extrapolated: {outside}" if outside else "", why, *(f"unbounded {side}" for side in open_ends)]
+    return Estimate(known.value, low, high), "; ".join(filter(None, parts))
 
 
 def label(fit: Fit) -> str:

@@ -175,3 +175,14 @@ def test_outside_the_runs_the_interval_holds_the_error_of_the_form() -> None:
     alone = Route(fits[0]).form(faster.compute[0], 0.95)
     assert 0.05 < alone < beyond
     assert np.log(faster.estimate.value / faster.estimate.low) > alone  # type: ignore[operator]
+
+
+def test_no_end_of_a_least_compute_lies_where_no_law_is_sought() -> None:
+    r = np.random.default_rng(3)
+    D = np.geomspace(1e8, 1e10, 8)
+    L = (1.7 + 410 * D**-0.28) * np.exp(0.04 * r.normal(size=8))
+    weak = fit(pd.DataFrame({"D": D, "L": L}), "power_offset(D)", loss="l2")
+    needed, why = least_compute(weak, 2.0)
+    assert needed.value == pytest.approx(1.559e12, rel=1e-3)
+    assert needed.low is None  # 1.35 tokens by the scatter of the fits
+    assert "unbounded below" in why

@@ -108,6 +108,7 @@ def test_sizes_over_a_factor_of_two_are_no_axis_even_where_noise_bends_them() ->
     assert answer.derived["a"].value is None
     assert answer.params["E"].low is None
     assert answer.params["beta"].low is not None
+    assert f"E          {answer.params['E'].value:.6g} (- to -)" in str(answer)
 
 
 def test_a_parameter_on_its_bound_has_no_interval_of_zero_width() -> None:
