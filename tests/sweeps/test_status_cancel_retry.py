@@ -38,8 +38,8 @@ from isoflop.sweeps.watch.status import overview
 # "isoflop" is the program that starts at once
 pytestmark = pytest.mark.usefixtures("program")
 
-GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=3.2e4"]
-# 500 steps, one run at a time, long enough to be struck for the checkpoints that they wait for
+GRID = ["family=mlp", "family.width=8,16", "family.depth=1", "budget.D=1.6e4"]
+# 250 steps, one run at a time, long enough to be struck for the checkpoints that they wait for
 SLOW = ["trainer.checkpoint_every_s=0", "hydra.launcher.n_jobs=1"]
 
 
