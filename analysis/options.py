@@ -143,6 +143,14 @@ class PointsOptions:
 
 
 @dataclass(frozen=True)
+class ForecastOptions:
+    """Forecast."""
+
+    out: Annotated[Path, "The file to write, which must not exist", "--out", "-o"] = Path("forecast.json")
+    curves: Annotated[Path | None, "A table of the runs' curves, of isoflop import: for isoflop watch"] = None
+
+
+@dataclass(frozen=True)
 class ConfirmOptions:
     """Verdict."""
 

@@ -189,7 +189,7 @@ def forecast_command(
     rows: o.RunOptions,
     fitting: o.LawOptions,
     at: Annotated[list[str], ARGUMENTS["places"]],
-    out: Annotated[Path, "The file to write, which must not exist", "--out", "-o"] = Path("forecast.json"),
+    files: o.ForecastOptions,
     level: o.Band = 0.9,
     as_json: o.Json = False,
 ) -> None:
@@ -199,6 +199,7 @@ def forecast_command(
     - `isoflop forecast runs.csv --at N=1e9,D=2e10 -o one_run.json` - one run, by its size and data
     - `isoflop forecast runs.csv --by family --at family=cnn,C=1e13` - one group alone
     - `isoflop judge runs_later.csv --forecast forecast.json` - how it came out, beside naive guesses
+    - `isoflop forecast runs.csv --curves curves.csv --at N=1e9,D=2e10` - then isoflop watch the run against it
     """
     from isoflop.analysis.holdout.average import names_average
     from isoflop.analysis.holdout.forecast import forecast
@@ -212,7 +213,11 @@ def forecast_command(
     else:
         law = o.law(law, fitting.target)
     dated = forecast(table, points, law, columns=names, **options)
-    path = dated.save(out)
+    if files.curves is not None:
+        from isoflop.analysis.holdout.watching.curves import with_curves
+
+        dated = with_curves(dated, files.curves, table)
+    path = dated.save(files.out)
     text = f"{dated}\nwrote {path}: commit it before the runs are made, then isoflop judge --forecast {path}"
     output.emit(dated.to_json()) if as_json else output.echo(text)
 

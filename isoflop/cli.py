@@ -28,6 +28,7 @@ VERBS = {
     "collect": (SWEEPS, "join a folder's records into a runs.csv"),
     "import": (IMPORTING, "make a table of the runs that another tool logged"),
     "import-wandb": (IMPORTING, "the older name of import"),
+    "watch": (IMPORTING, "watch a run against its forecast: inside its band or not, and where it will end"),
     "dashboard": (SWEEPS, "save a W&B report of mirrored runs"),
     "check": (ANALYSIS, "examine a table of runs: odd rows, units, runs recognised, layout"),
     "fit": (ANALYSIS, "fit a law to a CSV of losses, with intervals"),

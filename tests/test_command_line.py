@@ -33,6 +33,7 @@ VERBS = [
     "collect",
     "import",
     "import-wandb",
+    "watch",
     "dashboard",
     "check",
     "fit",

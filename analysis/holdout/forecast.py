@@ -72,10 +72,11 @@ class Forecast:
     code: dict[str, Any]
     rows: dict[str, Any]
     points: tuple[dict[str, Any], ...]
+    curves: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file, with its digest."""
-        document: dict[str, Any] = finite({"format": FORMAT} | vars(self))
+        document: dict[str, Any] = finite({"format": FORMAT} | {k: v for k, v in vars(self).items() if v is not None})
         return document | {"digest": digest(document)}
 
     @property

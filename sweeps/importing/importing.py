@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,6 +100,20 @@ def import_logs(
         waiting.seek(0)
         _write(imported, out, names, (json.loads(line) for line in waiting))
     return imported
+
+
+def read_curve(source: str, naming: Naming = NOTHING, form: str = "") -> Tabled:
+    """Return the one run of a source; UserError where there is none, or several."""
+    found = list(islice(_recognised(source, form)[1], 2))
+    if len(found) > 1:
+        raise UserError(f"{source} holds several runs, {found[0].name}, {found[1].name}, ...; name the log of one")
+    try:
+        log = found[0].read()
+        if log is None or log.at_work or log.records is not None:
+            raise ValueError("it is a mirror of a run of ours: name the run's folder, with --format own_runs")
+        return tabled(log, naming)
+    except ValueError as error:
+        raise UserError(f"{source} cannot be watched: {words.one_line(error)}") from None
 
 
 def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[str]]:

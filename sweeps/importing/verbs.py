@@ -1,4 +1,4 @@
-"""`isoflop import`: the logs of other tools as a table of runs.
+"""`isoflop import`: the logs of other tools as a table of runs; `isoflop watch`: one of them against its forecast.
 
 isoflop import lightning_logs -o runs.csv --curves curves.csv
 """
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,11 @@ from isoflop.option_groups import expand
 from isoflop.sweeps.collect import refuse_place
 from isoflop.sweeps.importing.log import Found
 
+if TYPE_CHECKING:
+    from isoflop.sweeps.importing.table import Naming
+
+# exit code of a run that left its band
+ALARM = 3
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
@@ -34,6 +39,13 @@ class NamingOptions:
     columns: Annotated[str, ARGUMENTS["columns"]] = ""
     constants: Annotated[str, "What no log says: N=1.2e8,batch_size=64,seq_len=1024", "--set"] = ""
     form: Annotated[str, "Read this format, where a folder holds several", "--format"] = ""
+
+    def read(self) -> "Naming":
+        """Return what the user says of the logs."""
+        from isoflop.sweeps.importing.table import Naming
+
+        given = {name: o.numbers(x, "--set", "N=1.2e8")[0] for name, x in o.pairs(self.constants, "--set").items()}
+        return Naming(o.pairs(self.columns), given)
 
 
 @app.command("import-wandb", hidden=True)
@@ -57,16 +69,43 @@ def import_command(
     - `isoflop import output_dir --set N=1.2e8,batch_size=64,seq_len=1024`
     """
     from isoflop.sweeps.importing.importing import import_logs
-    from isoflop.sweeps.importing.table import Naming
 
     for path in filter(None, (out, curves)):
         refuse_place(path)
         if path.exists() and not overwrite:
             raise UserError(f"-o {path} is there already; name another file, or give --overwrite to replace it")
-    given = {name: o.numbers(x, "--set", "N=1.2e8")[0] for name, x in o.pairs(naming.constants, "--set").items()}
-    named = Naming(o.pairs(naming.columns), given)
-    read = import_logs(source, out, curves, named, naming.form, _bar)
+    read = import_logs(source, out, curves, naming.read(), naming.form, _bar)
     print(f"{out}: {read}", file=sys.stderr)
+
+
+@app.command("watch")
+@expand
+def watch_command(
+    log: Annotated[str, typer.Argument(help="The log of one run, whole or at work.", show_default=False)],
+    naming: NamingOptions,
+    forecast: Annotated[Path, "What isoflop forecast --curves wrote"] = Path("forecast.json"),
+    at: Annotated[str, "The point of the forecast, where it has several: N=1e9,D=2e10"] = "",
+    below: Annotated[float | None, "Also: the probability to end below this loss"] = None,
+    as_json: o.Json = False,
+) -> int:
+    """Watch a run against its forecast: inside its band, or outside since a step, and the loss that it will end at.
+
+    Exit code 3 says that it left its band. A sound run does so with a probability of 5 % at most, however often it is
+    looked at.
+
+    - `isoflop watch lightning_logs/version_7 --forecast forecast.json --below 2.5`
+    - `isoflop watch me/project/RUN_ID --set N=1e9` - a run of W&B
+    """
+    from isoflop.analysis import output
+    from isoflop.analysis.holdout.forecast import load_forecast
+    from isoflop.analysis.holdout.watching.follow import follow
+    from isoflop.sweeps.importing.importing import read_curve
+
+    dated = load_forecast(forecast)
+    one = read_curve(log, naming.read(), naming.form)
+    watched = follow(dated, one.curve, o.place(at) if at else {})
+    output.emit(watched.to_json(below)) if as_json else output.echo(watched.text(below))
+    return ALARM if watched.since is not None else 0
 
 
 def _bar(sources: Iterable[Found]) -> Iterator[Found]:

@@ -30,11 +30,11 @@ PATIENCE = 120
 
 
 def find(source: str) -> Iterator[Found]:
-    """Find the runs of ENTITY/PROJECT, or of the *.wandb files in a folder."""
+    """Find the runs of ENTITY/PROJECT, the one of ENTITY/PROJECT/ID, or those of the *.wandb files in a folder."""
     path = Path(source)
     if path.exists():
         yield from _offline(path)
-    elif source.count("/") == 1 and not source.startswith(("/", ".")):
+    elif source.count("/") in (1, 2) and not source.startswith(("/", ".")):
         yield from _online(source)
 
 
@@ -42,7 +42,8 @@ def _online(source: str) -> Iterator[Found]:
     import wandb
 
     try:
-        for run in wandb.Api(timeout=60).runs(source):
+        api = wandb.Api(timeout=60)
+        for run in api.runs(source) if source.count("/") == 1 else [api.run(source)]:
             # a run of a listing may be bare: it is read later, so that a failure is of one run
             yield Found(f"{run.id} ({run.name})", partial(_fetched, run))
     except Exception as error:  # wandb has a tree of its own and requests another

@@ -1,0 +1,154 @@
+"""Whether a run keeps to what was forecast of it, while it goes on.
+
+The law of the smaller runs' curves gives the shape (curves.py), the run's own past the level (filter.py).
+
+    follow(load_forecast("forecast.json"), curve, {}).since     # None: inside its band
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from isoflop import record
+from isoflop.analysis.holdout.forecast import Forecast
+from isoflop.analysis.holdout.watching.curves import BURN_IN, foreseen, looks_of, to_the_end
+from isoflop.analysis.holdout.watching.filter import FAULT, LOOKS, Drift, Filter, State
+from isoflop.errors import UserError
+from isoflop.files import records
+from isoflop.wording import percent
+
+# the share of a run within which a fault is to be found
+WITHIN = 0.02
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run beside what was foreseen of it."""
+
+    looks: pd.DataFrame
+    """A row for each look: D, step, L, the band low to high, and evidence, the odds of a fault so far."""
+    since: int | None
+    """The look at which the run left its band; None while it is inside."""
+    change: float
+    """By how much it did, in ln L."""
+    visible: float
+    """The least fault, in ln L, that would be found within WITHIN of the run."""
+    end: tuple[float, float]
+    """ln of the loss at the end: its mean and standard deviation."""
+    place: Mapping[str, Any]
+    """The point of the forecast, as its file has it."""
+
+    def to_json(self, below: float | None = None) -> dict[str, Any]:
+        """Return the document of `isoflop watch --json`."""
+        low, value, high = np.exp(self.end[0] + self.end[1] * norm.ppf([0.05, 0.5, 0.95]))
+        looks = records(self.looks)
+        return {
+            "state": "inside" if self.since is None else "outside",
+            "since": None if self.since is None else looks[self.since],
+            "change": self.change,
+            "visible": self.visible,
+            "end": {"value": value, "low": low, "high": high},
+            "below": None if below is None else {"L": below, "probability": self.below(below)},
+            "point": dict(self.place),
+            "looks": looks,
+        }
+
+    def text(self, below: float | None = None) -> str:
+        """Return what is said in a terminal."""
+        last, at, said, end = self.looks.iloc[-1], self.place["at"], self.place["L"], self.to_json()["end"]
+        state = "inside its band"
+        if self.since is not None:
+            off, since = percent(self.change, 2, signed=True), self.looks.iloc[self.since]
+            state = f"outside its band since step {since['step']:.0f} (D={since['D']:.3g}), by {off}"
+        seen = f"a fault of {percent(self.visible, 1)} within {WITHIN:.0%} of the run"
+        hidden = f"cannot see {percent(FAULT, 0)} in this noise: {seen} is the least"
+        lines = [
+            f"step {last['step']:.0f}, {last['D'] / at['D']:.0%} of D={at['D']:.3g}: {state}",
+            f"  L          {last['L']:.4f} (band {last['low']:.4f} to {last['high']:.4f})",
+            f"  at the end {end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f})",
+            f"  forecast   {said['value']:.4f} ({said['low']:.4f} to {said['high']:.4f})",
+            f"  {f'sees       {seen}' if self.visible <= FAULT else hidden}",
+        ]
+        chance = [] if below is None else [f"  ends below {below:g} with probability {self.below(below):.0%}"]
+        return "\n".join(lines + chance)
+
+    def below(self, loss: float) -> float:
+        """Return the probability that the run ends below a loss."""
+        return float(norm.cdf((np.log(loss) - self.end[0]) / self.end[1]))
+
+
+def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], risk: float = 0.05) -> Watched:
+    """Watch a run's curve (step, D, L and lr where it was logged) against a point of a forecast; UserError where they
+    are not of one thing."""
+    if forecast.target != "L" or forecast.curves is None:
+        what = f"is of {forecast.target}, by {forecast.law}" if forecast.target != "L" else "holds no curves"
+        raise UserError(f"the forecast {what}; write one of the loss by isoflop forecast runs.csv --curves curves.csv")
+    if lost := [name for name in ("N", "D") if name not in run or run[name].isna().all()]:
+        raise UserError(f"the log does not say {' and '.join(lost)}; give --set N=1e8,batch_size=64,seq_len=1024")
+    learnt, point = forecast.curves, _point(forecast, place)
+    entry, (N, end) = point["L"], (float(point["at"][name]) for name in ("N", "D"))
+    run = run[run["D"] > 0].sort_values("D")
+    if (unit := record.loss_unit(run)) != learnt["loss_unit"]:
+        raise UserError(f"the log is in {unit}, the forecast in {learnt['loss_unit']}; give a log in that unit")
+    if not 0.9 < run["N"].iloc[-1] / N < 1.1 or run["D"].iloc[-1] > 1.1 * end:
+        log = f"N={run['N'].iloc[-1]:.4g} up to D={run['D'].iloc[-1]:.4g}"
+        raise UserError(f"the log is of {log}, the forecast of N={N:.4g}, D={end:.4g}; choose another point by --at")
+    whole = to_the_end(run, learnt, end)
+    law = foreseen(learnt, whole, N)
+    looks = looks_of(run, law[:, : len(run)], end)
+    if len(looks) < 2:
+        raise UserError(f"the log has not passed {BURN_IN:.0%} of D={end:.4g}, from where on it is watched; look later")
+    sd = np.log(entry["high"] / entry["low"]) / 2 / norm.ppf((1 + forecast.level) / 2)
+    ahead = float(np.log(entry["value"]) - learnt["gap"] - law[0, -1])
+    watched = watch(looks, learnt, (ahead, float(sd)), (end, *law[:, -1]), risk)
+    return replace(watched, end=(watched.end[0] + learnt["gap"], watched.end[1]), place=point)
+
+
+def _point(forecast: Forecast, place: Mapping[str, float]) -> dict[str, Any]:
+    """Return the point of a forecast that lies at a place; UserError where it has none, or several."""
+    fitted = [point for point in forecast.points if point["L"] and {"N", "D"} <= point["at"].keys()]
+    near = [p for p in fitted if all(abs(p["at"].get(name, 0) / x - 1) < 0.01 for name, x in place.items())]
+    if len(near) != 1:
+        there = "; ".join(f"N={p['at']['N']:g},D={p['at']['D']:g}" for p in fitted) or "none with N and D"
+        raise UserError(f"the forecast has {len(near)} points there; choose one by --at: {there}")
+    return near[0]
+
+
+def watch(looks: pd.DataFrame, learnt: Mapping[str, Any], start: tuple[float, float], end: tuple[float, float, float],
+          risk: float = 0.05) -> Watched:  # fmt: skip
+    """Watch the looks of a run, whose chance of a false alarm is at most `risk` in all.
+
+    start   the mean and the standard deviation of the level, by the forecast
+    end     D at the end, ln L there by the law, and how much of it the fall of the rate makes
+    """
+    drift, (mean, sd), (D, predicted, effect) = Drift(**learnt["drift"]), start, end
+    last, first = looks.iloc[-1], looks.iloc[0]
+    # the forecast is of the end: what it says of the first look lies that far off
+    distance = float(np.log(D / first["D"]))
+    early = State.begun(drift, mean, sd**2).moved(drift, distance, effect - first["effect"])
+    filtered = Filter(looks, drift, mean, float(np.sqrt(early.gap(effect)[1].item())))
+    logs = filtered.evidence()
+    alarm = next((k for k, log in enumerate(logs) if log > -np.log(risk)), None)
+    since, change = (None, 0.0) if alarm is None else filtered.changed()
+    levels, spreads = np.array([(at.expected, at.spread) for at in filtered.seen]).T
+    # which a sound run leaves at any look with a probability of `risk`
+    band, middle = -norm.ppf(risk / 2 / LOOKS) * np.sqrt(spreads), looks["predicted"] + levels
+    shown = looks.assign(
+        L=np.exp(looks["predicted"] + looks["gap"]),
+        low=np.exp(middle - band),
+        high=np.exp(middle + band),
+        evidence=np.exp(np.minimum(logs, 700.0)),
+    )
+    ahead = max(float(np.log(D / last["D"])), 0.0), effect - last["effect"]
+    level, variance = map(float, filtered.after(since).moved(drift, *ahead).gap(effect))
+    # the run's own course and the forecast, each by its precision; after a fault the forecast is of another run
+    if since is None:
+        kept = sd**2 / (sd**2 + variance)
+        level, variance = mean + kept * (level - mean), kept * variance
+    shown = shown.drop(columns=["gap", "predicted", "effect"])
+    visible = filtered.visible(int((looks["D"] > last["D"] - WITHIN * D).sum()), risk)
+    return Watched(shown, since, change, visible, (predicted + level, float(np.sqrt(variance))), {})

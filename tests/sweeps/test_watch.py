@@ -1,0 +1,129 @@
+"""A run is watched against its forecast: silent while it is sound, and loud soon after a fault of 1 %."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isoflop.analysis.holdout.forecast import forecast, load_forecast
+from isoflop.analysis.holdout.watching.curves import with_curves
+from isoflop.analysis.holdout.watching.follow import follow
+from isoflop.analysis.runs.read import read_runs
+from isoflop.errors import UserError
+from isoflop.sweeps.importing.importing import import_logs, read_curve
+from isoflop.sweeps.importing.verbs import main
+
+STEPS, PER_STEP, LARGE = 400, 1_000_000, 3.2e7
+
+
+def write(path: Path, N: float, noise: float = 0.002, begins: int = STEPS + 1, last: int = STEPS) -> Path:
+    """Write the log of a run whose loss is 1 % higher from a step on."""
+    draw, lines = np.random.default_rng(int(N)), [json.dumps({"config": {"params": N}})]
+    for step in range(1, last + 1):
+        D = step * PER_STEP
+        L = (1.7 + 30 * N**-0.3 + 150 * D**-0.35) * (1.01 if step >= begins else 1.0)
+        point = {"step": step, "tokens": D, "train_loss": L * np.exp(noise * draw.normal())}
+        lines.append(json.dumps(point | ({} if step % 100 else {"val_loss": L * np.exp(0.001 * draw.normal())})))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def foretold(folder: Path, noise: float = 0.002) -> Path:
+    """Forecast a large run by five smaller ones, and their curves."""
+    for N in 1e6 * 2.0 ** np.arange(5):
+        write(folder / f"{N:g}.jsonl", N, noise)
+    tables = folder / "runs.csv", folder / "curves.csv"
+    import_logs(str(folder), *tables)
+    runs, points = read_runs(tables[0]), [{"N": LARGE, "D": float(STEPS * PER_STEP)}]
+    return with_curves(forecast(runs, points, interval="none"), tables[1], runs).save(folder / "forecast.json")
+
+
+@pytest.fixture(scope="module")
+def dated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return foretold(tmp_path_factory.mktemp("smaller"))
+
+
+def watched(log: Path, dated: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, str]:
+    code = main(["watch", str(log), "--forecast", str(dated), *more])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_a_sound_run_stays_inside(dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = watched(write(tmp_path / "log.jsonl", LARGE), dated, capsys, "--below", "9")
+    assert (code, "inside its band" in text, "ends below 9 with probability 100%" in text) == (0, True, True)
+
+
+def test_a_fault_of_one_percent_is_found_within_2_percent_of_the_run(
+    dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the moment at which 2 % of the run have a higher loss; a minute before the fault all is well."""
+    begins, soon = 250, 250 + STEPS // 50
+    assert watched(write(tmp_path / "before.jsonl", LARGE, last=begins - 1), dated, capsys)[0] == 0
+    log = write(tmp_path / "after.jsonl", LARGE, begins=begins, last=soon)
+    code, text = watched(log, dated, capsys, "--json")
+    assert code == 3
+    document = json.loads(text)
+    assert document["state"] == "outside"
+    assert document["since"]["step"] == pytest.approx(begins, abs=4)
+    assert document["change"] == pytest.approx(0.01, rel=0.5)
+    assert document["visible"] < 0.01
+
+
+def test_the_end_that_is_foretold_is_the_end(dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write(tmp_path / "half.jsonl", LARGE, last=STEPS // 2)
+    end = json.loads(watched(log, dated, capsys, "--json")[1])["end"]
+    assert end["low"] < 1.7 + 30 * LARGE**-0.3 + 150 * (STEPS * PER_STEP) ** -0.35 < end["high"]
+    assert end["high"] / end["low"] < 1.05
+
+
+def test_what_cannot_be_seen_in_the_noise_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "smaller").mkdir()
+    noisy = foretold(tmp_path / "smaller", noise=0.03)
+    code, text = watched(write(tmp_path / "log.jsonl", LARGE, noise=0.03), noisy, capsys)
+    assert (code, "cannot see 1 % in this noise" in text) == (0, True)
+
+
+def without(field: str, log: Path) -> Path:
+    """Write a log again without a field."""
+    points = [{k: v for k, v in json.loads(line).items() if k != field} for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(point) + "\n" for point in points if point))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "said"),
+    [
+        (lambda log: without("config", log), (), "does not say N"),
+        (lambda log: without("train_loss", without("val_loss", log)), (), "no column, or none alone, is its loss"),
+        (lambda log: write(log, LARGE, last=9), (), "has not passed 3%"),
+        (lambda log: write(log, 1e6), (), "the log is of N=1e+06 up to D=4e+08, the forecast of N=3.2e+07"),
+        (lambda log: log.with_name("nowhere"), (), "is neither a file nor a folder"),
+        (lambda log: write(log.with_name("second.jsonl"), LARGE).parent, (), "holds several runs"),
+        (lambda log: log, ("--at", "N=1e9"), "has 0 points there; choose one by --at: N=3.2e+07,D=4e+08"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    change: Any, more: tuple[str, ...], said: str, dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = watched(change(write(tmp_path / "log.jsonl", LARGE)), dated, capsys, *more)
+    assert code == 2
+    assert said in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [("target", "acc", "is of acc"), ("curves", None, "holds no curves"), ("unit", "bits", "forecast in bits")],
+)
+def test_a_forecast_of_something_else_is_refused(
+    field: str, value: str | None, said: str, dated: Path, tmp_path: Path
+) -> None:
+    made = load_forecast(dated)
+    other = {"curves": {**(made.curves or {}), "loss_unit": value}} if field == "unit" else {field: value}
+    curve = read_curve(str(write(tmp_path / "log.jsonl", LARGE))).curve
+    with pytest.raises(UserError, match=said):
+        follow(replace(made, **other), curve, {})
