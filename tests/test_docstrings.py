@@ -24,6 +24,9 @@ from isoflop import record
 # what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of
 # what it calls, not made
 CALLS_ALONE = {
+    "isoflop.analysis.holdout.watching.curves",
+    "isoflop.analysis.holdout.watching.filter",
+    "isoflop.analysis.holdout.watching.follow",
     "isoflop.extensions",
     "isoflop.scaling.families.layers.cells",
     "isoflop.scaling.hardware",

@@ -6,7 +6,7 @@ mean over both of its likelihood ratio is a martingale where there is none, so t
 1/risk is at most `risk`, however often one looks (Ville 1939; Robbins and Siegmund 1970).
 
     looks = pd.DataFrame({"D": D, "gap": gap, "effect": 0.0})
-    Filter(looks, Drift(share=0.01, slope=1e-4, noise=1e-6), mean=0.0, sd=0.01).evidence()
+    Filter(looks, Drift(share=0.01, slope=1e-4, tilt=1e-4, noise=1e-6), mean=0.0, sd=0.01).evidence()
 """
 
 from collections.abc import Iterator
