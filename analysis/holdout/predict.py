@@ -2,11 +2,8 @@
 
 result = fit(runs, "chinchilla")
 predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
-predict(result, {"N": 1e9, "D": 2e10})["L"]
-predict(result, {"C": 1e21, "N": 1e9})["excess"]    # what another size than the best one costs
 predict(result, {"N": 1e9, "D": 2e10})["predicts"]  # 'yes': what its hold-outs say, whatever its parameters
-table = predict_points([result], runs)              # the same rows with value, low, high, ...
-print(score(table, "L", level=0.9))                 # RMSLE and coverage
+print(score(predict_points([result], runs), "L", level=0.9))     # RMSLE and coverage
 
 In two steps, by a law of the loss and one from the loss to a score, the errors of both are independent: half-widths add
 up as variances do, each side by itself.
@@ -28,9 +25,9 @@ from isoflop.analysis.holdout.bands import FORM, bands
 from isoflop.analysis.holdout.predictability import predictability
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
-from isoflop.analysis.runs.foreign import uncounted
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.observations import odd_split
+from isoflop.analysis.runs.rows import uncounted
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 

@@ -6,7 +6,7 @@ A table is a public one only if every column of a preset is there and none of ou
     preset_of(table)   # (table with N, C, L, D, 'columns as in the points digitised from Hoffmann et al. 2022 ...')
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,11 +103,6 @@ _FORMED = (
         "--columns D=524288*{step}", ("examples", "per_step"),
     ),
 )  # fmt: skip
-
-
-def uncounted(notes: Sequence[str]) -> str:
-    """Return the note that D is counted in steps or examples, from which no compute follows; empty where it is not."""
-    return next((note for note in notes if ", counted in " in note), "")
 
 
 def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

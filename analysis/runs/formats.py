@@ -53,7 +53,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
-        check_file(path)
+        _check_file(path)
         table = _csv(path, unpack(path)) if path.suffix in _PACKED else _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
@@ -145,7 +145,7 @@ def _folder(path: Path) -> pd.DataFrame:
 
     files = sorted(path.rglob(RunFolder.RECORDS))
     for file in files:
-        check_file(file)
+        _check_file(file)
     records = [row for file in files for row in record.read(file.parent)]
     if not records:
         raise UserError(f"{path} holds no {RunFolder.RECORDS} of a run; give a folder of runs, or a CSV file")
@@ -208,7 +208,7 @@ def _message(error: Exception) -> str:
     return cut(printable(text.splitlines()[0] if text else type(error).__name__), 2 * MOST_SHOWN)
 
 
-def check_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
     """Refuse a file whose reading may never end: a pipe, a device, a text with an endless line; UserError."""
     if not path.is_file():
         raise UserError(f"{path} is a pipe or a device and no file; save the table in a file")

@@ -30,7 +30,6 @@ class _PublicTable:
     """A table that was published, recognised by its columns."""
 
     what: str
-    """What it is called in notes."""
     columns: Mapping[str, str]
     """Our name -> the table's."""
     also: tuple[str, ...] = ()
@@ -93,7 +92,6 @@ class Reading(NamedTuple):
 
     column: str
     factor: float = 1.0
-    """Its unit in ours."""
     kind: str = ""
     """log10 where it holds logarithms, ln where ours is the logarithm of it (a perplexity)."""
 

@@ -103,6 +103,11 @@ class Shown:
         return f"<p>{escape(self._heading)}</p>{notes}{self.frame.head(_SHOWN).to_html()}"
 
 
+def uncounted(notes: Sequence[str]) -> str:
+    """Return the note that D is counted in steps or examples, from which no compute follows; empty where it is not."""
+    return next((note for note in notes if ", counted in " in note), "")
+
+
 def listed_columns(names: Any, most: int = 30) -> str:
     """Return the names of columns for an error, the first `most` of them."""
     names = [cut(printable(str(n)), MOST_SHOWN) for n in names]

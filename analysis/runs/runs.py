@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import SeedNoise, best_of_cells, cell_columns, searched_knobs, seed_noise
-from isoflop.analysis.runs.foreign import uncounted
 from isoflop.analysis.runs.levels import Layout, layout
 from isoflop.analysis.runs.rows import (
     COPIED,
@@ -33,6 +32,7 @@ from isoflop.analysis.runs.rows import (
     listed_columns,
     positive,
     split_usable,
+    uncounted,
 )
 from isoflop.errors import FitError, UserError
 
@@ -130,8 +130,7 @@ class Runs(Shown):
 
     @cached_property
     def with_compute(self) -> "Runs":
-        """These runs with C = 6 N D (Kaplan et al. 2020), and a note that says so, where they have no C and D is in
-        targets."""
+        """These runs with a noted C = 6 N D (Kaplan et al. 2020) where they have no C and D is in targets."""
         if ("C" in self and self["C"].notna().any()) or not ("N" in self and "D" in self) or uncounted(self.notes):
             return self
         N, D = (pd.to_numeric(self[name], errors="coerce") for name in ("N", "D"))

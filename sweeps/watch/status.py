@@ -123,7 +123,7 @@ class Overview:
 def overview(folder: Path) -> Overview:
     """Read a folder of runs."""
     with no_garbage():
-        return Overview(folder, _glance(folder), jobs=in_slurm(folder))
+        return Overview(folder, _glance(folder), jobs=_in_slurm(folder))
 
 
 def _glance(folder: Path) -> list[Entry]:
@@ -236,7 +236,7 @@ def cancel(folder: Path) -> str:
                 errors.append(f"; cannot ask {entry.folder}: {error.strerror}")
                 continue
             counts[entry.state] += 1
-    jobs = [number for number, states in in_slurm(folder).items() if any(s.startswith("pending") for s in states)]
+    jobs = [number for number, states in _in_slurm(folder).items() if any(s.startswith("pending") for s in states)]
     if jobs and shutil.which("scancel"):
         # the state alone: what runs ends by itself, with a checkpoint
         _lines("scancel", "--state=PENDING", *jobs)
@@ -244,7 +244,7 @@ def cancel(folder: Path) -> str:
     return stopping + "".join(errors)
 
 
-def in_slurm(folder: Path) -> dict[str, Counter[str]]:
+def _in_slurm(folder: Path) -> dict[str, Counter[str]]:
     """Return the Slurm jobs of this user whose script was submitted from this sweep's folder, by number.
 
     Of each, how many of its array are in which state; of those that wait, with Slurm's reason.
