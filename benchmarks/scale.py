@@ -19,8 +19,7 @@ from unittest import mock
 
 from isoflop import record
 from isoflop.folder import RunFolder
-from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import freeze, thaw
+from isoflop.scaling.config.frozen import failure, freeze, thaw
 
 ISOFLOP = [sys.executable, "-m", "isoflop.cli"]
 SOURCE = ["family=mlp,lstm", "family.width=8,16", "experiment=tiny", "budget.D=[1e3,2e3,4e3]"]

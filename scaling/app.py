@@ -27,9 +27,8 @@ from isoflop.folder import RunFolder
 from isoflop.scaling import limits
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.choices import names
-from isoflop.scaling.config.columns import rounded
 from isoflop.scaling.config.composed import register_resolvers, resolve, rung
-from isoflop.scaling.config.frozen import FrozenConfig, freeze
+from isoflop.scaling.config.frozen import FrozenConfig, freeze, rounded
 from isoflop.scaling.process.lock import held
 from isoflop.scaling.run import run_one
 from isoflop.wording import gigabytes, short, version

@@ -17,8 +17,7 @@ from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
-from isoflop.scaling.config.columns import failure, status_and_reason
-from isoflop.scaling.config.frozen import FrozenConfig, thaw
+from isoflop.scaling.config.frozen import FrozenConfig, failure, status_and_reason, thaw
 from isoflop.scaling.loop.attempt import Attempt
 from isoflop.scaling.process.lock import Heart, Lease, sole_writer
 from isoflop.scaling.process.signals import Terminated, terminable

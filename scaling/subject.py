@@ -35,7 +35,6 @@ class Subject:
     """All that a probe may see: never the optimiser or the trainer."""
 
     model: Model
-    """The trained model, in evaluation mode."""
     task: Task
     examples: Examples
     precision: str

@@ -18,8 +18,7 @@ from typing import Annotated, Any
 from isoflop import record, schema
 from isoflop.errors import BusyError, UserError
 from isoflop.exits import Stopped
-from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import freeze
+from isoflop.scaling.config.frozen import failure, freeze
 from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import cores, gpus, threads
 from isoflop.scaling.process.lock import sole_writer

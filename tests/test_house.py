@@ -9,8 +9,8 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_038,
-    "files": 276,
+    "lines": 41_963,
+    "files": 275,
     "public_names": 1_160,
     "names_used_twice": 0,
     "circles_of_files": 0,

@@ -43,7 +43,6 @@ class _Shared:
     loss: float
     """The largest of their lowest losses, which each of them reaches."""
     fits: Fits
-    """The fits of these runs."""
 
 
 @dataclass(frozen=True)

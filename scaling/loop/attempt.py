@@ -20,8 +20,7 @@ from isoflop import record
 from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
-from isoflop.scaling.config.columns import columns, rung_of_mark
-from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig, columns, rung_of_mark
 from isoflop.scaling.config.identity import digest
 from isoflop.scaling.config.sections import Logger
 from isoflop.scaling.loop.ranks import placement, train_ranks

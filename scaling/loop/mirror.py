@@ -21,8 +21,7 @@ from isoflop import record
 from isoflop.checks import is_number
 from isoflop.errors import BusyError, UserError
 from isoflop.folder import RunFolder
-from isoflop.scaling.config.columns import failure, status_and_reason
-from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig, failure, status_and_reason
 from isoflop.scaling.loop.module import ScalingModule
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from isoflop import conf, record
 from isoflop.errors import UserError
 from isoflop.extensions import all_declared
 from isoflop.scaling.config import identity, resume
-from isoflop.scaling.config.columns import columns, rung_of_mark
 from isoflop.scaling.config.composed import register_resolvers
-from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig, columns, rung_of_mark
 from isoflop.scaling.config.sections import RunPlan, Trainer
 from isoflop.scaling.hardware import CARDS, card
 from isoflop.sweeps import costs, workers

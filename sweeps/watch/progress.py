@@ -21,7 +21,7 @@ from rich.text import Text
 
 from isoflop import record
 from isoflop.files import read_bytes
-from isoflop.scaling.config.columns import columns
+from isoflop.scaling.config.frozen import columns
 from isoflop.sweeps.tables import plain_table
 from isoflop.wording import clock, one_line, short
 

@@ -11,9 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
 from isoflop.scaling.assemble import build
-from isoflop.scaling.config.columns import columns, failure, rounded
 from isoflop.scaling.config.composed import register_resolvers, resolve
-from isoflop.scaling.config.frozen import FrozenConfig, freeze, thaw
+from isoflop.scaling.config.frozen import FrozenConfig, columns, failure, freeze, rounded, thaw
 from isoflop.scaling.config.sections import PlannedMark, RunPlan, Trainer
 
 PLAN = RunPlan(10, 64, 1e6, 1, 1e6, 0.01, 4, 2**20, (PlannedMark(10, 64, 1e6),), rounded=6.4)

@@ -23,8 +23,7 @@ from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling import run
 from isoflop.scaling.config import provenance
-from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import freeze, thaw
+from isoflop.scaling.config.frozen import failure, freeze, thaw
 from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import RUNS_PER_GPU
 from isoflop.scaling.process import lock

@@ -47,11 +47,9 @@ class _PlannedRows:
     rows: pd.DataFrame
     """A row for each mark of a run."""
     rule: Rule
-    """The rule that is to be judged by them."""
     first: Array
     """1 for the first of what is compared, else 0, (rows,); 1 where nothing is."""
     rng: np.random.Generator
-    """The source of the results."""
 
     @property
     def effect(self) -> float:

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from isoflop.folder import RunFolder
-from isoflop.scaling.config.columns import columns
-from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig, columns
 from isoflop.sweeps.importing.log import Found, Log, numbers, plain
 
 TITLE, RANK = "curves of isoflop's runs", 6

@@ -16,8 +16,7 @@ from typing import Any
 
 from isoflop import record
 from isoflop.errors import UserError
-from isoflop.scaling.config.columns import failure
-from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.frozen import FrozenConfig, failure
 from isoflop.sweeps.importing.log import STEP, Found, Log, numbers, plain
 
 TITLE, RANK = "Weights & Biases", 1
