@@ -28,7 +28,7 @@ from isoflop.analysis.solving.problem import Objective, Problem
 NOISE, PARAMETERS, FORM = "noise", "parameters", "form"
 # of an average of laws, where no row can be held out
 LAWS = "how far the laws lie apart"
-# a band of more than this factor to either side, or than twice the range of all losses, says nothing
+# a band of more than this factor to either side, or than twice the range of nine tenths of the losses, says nothing
 WIDEST = 10.0
 # optima closer than this are one that two searches found
 SAME_PLACE = 1e-6
@@ -141,7 +141,8 @@ def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals
     bounds, contents = np.full((2, len(frame)), np.nan), np.full(len(frame), "", dtype=object)
     form, dof = form_variance(fit, value, columns, rivals=rivals)
     if (variances := _variances(fit, value, columns, form, dof)) is not None:
-        half, seen = variances.half(level), np.ptp(np.log(fit.rows[fit.law.target].to_numpy(float)))
+        half, logs = variances.half(level), np.log(fit.rows[fit.law.target].to_numpy(float))
+        seen = np.ptp(np.quantile(logs, [0.05, 0.95]))  # one loss of 1e300 makes no band
         half = half if variances.raw else np.where(half > max(np.log(WIDEST), 2 * seen), np.nan, half)
         bounds = np.stack(
             [value - half, value + half] if variances.raw else [value * np.exp(-half), value * np.exp(half)]

@@ -53,19 +53,16 @@ def predict(fit: Fit | Average, at: Mapping[str, float], level: float = 0.9) -> 
     point = _split(fit, at, best) if best else dict(at)
     if surplus := [name for name in at if name not in (*law.columns, *(("C",) if law.curves else ()))]:
         raise FitError(f"{law.name} has no column {surplus[0]}; a place of it gives {', '.join(law.columns)}")
-    missing = [c for c in law.columns if c not in point]
-    if missing:
+    if missing := [c for c in law.columns if c not in point]:
         choice = ", or C alone for the best split" if law.curves else ""
         raise FitError(f"{', '.join(missing)} not given: {law.name} predicts at {' and '.join(law.columns)}{choice}")
-    frame = pd.DataFrame({c: [float(point[c])] for c in law.columns})
-    band = bands(fit, frame, level)
+    place = {c: float(point[c]) for c in law.columns}
+    band = bands(fit, pd.DataFrame([place]), level)
     estimates = {law.target: _estimate(band)} | best
     if best and set(at) != {"C"}:
         estimates |= _beside(fit, at["C"], point, level, best)
-    place = {c: float(frame[c][0]) for c in law.columns}
-    rows = {c: fit.rows[c].astype(float) for c in law.columns}
-    reach = {c: float(x / rows[c].max()) for c, x in place.items()}
-    below = {c: float(rows[c].min() / x) for c, x in place.items()}
+    reach = {c: float(x / fit.rows[c].astype(float).max()) for c, x in place.items()}
+    below = {c: float(fit.rows[c].astype(float).min() / x) for c, x in place.items()}
     verdict = predictability(fit, place)
     about = {"band": str(band["band"].iloc[0]), "predicts": verdict.predicts, "why": verdict.reason}
     if best and set(at) == {"C"} and (question := odd_split(fit.rows, place["N"], place["D"])):

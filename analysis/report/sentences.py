@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from isoflop import record
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.studies import ClaimStudy, command, read_all
 from isoflop.analysis.claims.verdict import ClaimVerdict, Verdict
@@ -125,8 +126,9 @@ def _trained(view: View) -> str:
 
 
 def _loss(view: View) -> str:
+    ours = set(view.rows) >= record.IDENTITY  # of another tool's loss nobody says what it was measured on
     sentence = (
-        f"The loss is measured on held-out data, in {view.loss_unit}; lower is better, "
+        f"The loss is measured {'on held-out data, ' * ours}in {view.loss_unit}; lower is better, "
         f"and the lowest is {float(view.rows['L'].min()):.3g}"
     )
     bits = pd.to_numeric(view.rows["L_bpb"], errors="coerce").min() if "L_bpb" in view.rows else math.nan

@@ -18,11 +18,11 @@ from isoflop.analysis.runs.names import (
     NAMES,
     SIZE,
     Reading,
-    has_size_or_loss,
-    is_of_losses,
+    loss_of,
     plain,
     readings_of,
 )
+from isoflop.wording import printable
 
 # columns of losses from which a table is wide
 _FEWEST = 3
@@ -55,8 +55,8 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
     sizes = pd.Series({c: float(number) * NAMES.counts[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)
     stems = pd.Series({c: SIZE.sub("#", c.replace("_", " ")) for c in sizes.index}, dtype=object)
-    stems = stems[stems.map(is_of_losses)]
-    if not len(stems) or (most := stems.value_counts()).iloc[0] < _FEWEST or has_size_or_loss(table):
+    stems = stems[stems.map(_is_of_losses)]
+    if not len(stems) or (most := stems.value_counts()).iloc[0] < _FEWEST or _has_size_or_loss(table):
         return table, ""
     columns = list(stems.index[stems == most.index[0]])
     long = table.melt(id_vars=[c for c in table if c not in columns], var_name="column", value_name="L")
@@ -64,6 +64,20 @@ def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     alike = f"{columns[0]} and the {len(columns) - 1} columns like it"
     note = f"{alike} hold the losses of the sizes in their names: each becomes a row, with N and L"
     return long.dropna(subset=["L"], ignore_index=True), note
+
+
+def _has_size_or_loss(table: pd.DataFrame) -> bool:
+    """Return whether a table has a column for N or L by any name; a size in the name does not count."""
+    unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
+    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, NAMES.usual["N"]) or loss_of(unsized))
+
+
+def _is_of_losses(stem: str) -> bool:
+    """Return whether a column may hold the losses of one size, by its name without it: `#`, `loss (#)`, `model #`."""
+    words = set(plain(stem).split("_")) - {""}
+    return words <= {"model", "params", "parameters", "size", "n"} or bool(
+        words & {*NAMES.loss} and not words & {*NAMES.about}
+    )
 
 
 class _Formed(NamedTuple):
@@ -103,6 +117,20 @@ _FORMED = (
         "--columns D=524288*{step}", ("examples", "per_step"),
     ),
 )  # fmt: skip
+
+
+def with_status(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the table with our status, by a column that says in another tool's words how runs ended, and a note."""
+    known = {*NAMES.ended, *NAMES.cut_short}
+    for column in table.columns[~table.dtypes.map(is_numeric_dtype)]:
+        if plain(str(column)) not in NAMES.state or ("status" in table and column != "status"):
+            continue
+        words = table[column].map(lambda cell: str(cell).strip().lower(), na_action="ignore")
+        said = set(words.dropna())
+        if said <= known and said & {*NAMES.ended} and "ok" not in said:
+            note = f"status is {printable(str(column))}: runs that did not finish are left out"
+            return table.assign(status=words.where(~words.isin(NAMES.ended), "ok")), note
+    return table, ""
 
 
 def completed(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

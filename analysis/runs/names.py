@@ -67,6 +67,9 @@ class _ForeignNames:
     perplexity: tuple[str, ...]
     units_of_loss: Mapping[str, tuple[str, ...]]
     parts: Mapping[str, tuple[str, ...]]
+    state: tuple[str, ...]
+    ended: tuple[str, ...]
+    cut_short: tuple[str, ...]
     sizes: tuple[str, ...]
     model: tuple[str, ...]
     tables: tuple[_PublicTable, ...]
@@ -230,20 +233,6 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
     if "flops" in names and (factor := NAMES.flops.get(plain(name).removesuffix("s"))):
         return Reading(column, factor, kind)
     return None
-
-
-def has_size_or_loss(table: pd.DataFrame) -> bool:
-    """Return whether a table has a column for N or L by any name; a size in the name does not count."""
-    unsized = table[[c for c in table if not SIZE.search(str(c).replace("_", " "))]]
-    return bool({"N", "L"} & set(table.columns) or readings_of(unsized, NAMES.usual["N"]) or loss_of(unsized))
-
-
-def is_of_losses(stem: str) -> bool:
-    """Return whether a column may hold the losses of one size, by its name without it: `#`, `loss (#)`, `model #`."""
-    words = set(plain(stem).split("_")) - {""}
-    return words <= {"model", "params", "parameters", "size", "n"} or bool(
-        words & {*NAMES.loss} and not words & {*NAMES.about}
-    )
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

@@ -94,7 +94,8 @@ def check(runs: RunsLike, run: str | None = None) -> Quality:
     sound = (np.isfinite(numbers) & (numbers > 0)).all(axis=1).to_numpy()
     good = runs.counted.take(sound).with_columns(**{c: numbers[c][sound] for c in columns})
     if not len(good):
-        raise FitError(runs.no_rows([*runs.excluded, ("a number that is not above 0", int((~sound).sum()))]))
+        why = f"no number above 0 of {' or '.join(columns)}"
+        raise FitError(runs.no_rows([*runs.excluded, (why, int((~sound).sum()))]))
     short = [
         Finding("span", f"{name} spans {decades:.3g} decades; an exponent needs {SPAN}")
         for name, decades in good.layout.decades.items()

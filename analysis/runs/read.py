@@ -56,7 +56,7 @@ def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | s
     notes."""
     if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
         return table, []
-    from isoflop.analysis.runs.foreign import completed, melted, preset_of
+    from isoflop.analysis.runs.foreign import completed, melted, preset_of, with_status
     from isoflop.analysis.runs.names import NAMES, amounts, by_usual_names, in_its_unit
 
     if not columns and (known := preset_of(table)):
@@ -71,7 +71,8 @@ def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | s
         notes = [*([note] if note else []), *([said] if units else []), *usual]
     texts = [c for c in NAMES.amounts if c in table and not pd.api.types.is_numeric_dtype(table[c])]
     table, formed = completed(table.assign(**{c: amounts(table[c]) for c in texts}))
-    return table, [*notes, *formed]
+    table, state = with_status(table)
+    return table, [*notes, *formed, *([state] if state else [])]
 
 
 def _given(table: pd.DataFrame, ours: str, text: str, path: Path | str) -> "Reading":

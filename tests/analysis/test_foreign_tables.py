@@ -236,6 +236,43 @@ def test_no_compute_follows_from_data_that_are_counted_in_steps(
     assert {"N", "L"} <= set(table.frame)
 
 
+@pytest.mark.parametrize(
+    ("name", "ended", "other"), [("State", "finished", "crashed"), ("Status", "FINISHED", "KILLED")]
+)
+def test_runs_that_another_tool_calls_unfinished_are_left_out(
+    name: str, ended: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = seeded("chinchilla")[["N", "D", "L"]]
+    state = [ended] * (len(rows) - 1) + [other]
+    rows.assign(**{name: state}, L=rows["L"].where(rows.index != len(rows) - 1, 9.0)).to_csv(tmp_path / "a.csv")
+    expected = fit(rows[:-1], interval="none").objective
+    answer = fit(read_runs(tmp_path / "a.csv"), interval="none")
+    assert answer.objective == pytest.approx(expected)
+    assert f"1: status is {other.lower()}" in str(answer)
+    assert f"status is {name}: runs that did not finish are left out" in answer.explanation
+    rows.assign(state="texas").to_csv(tmp_path / "a.csv")  # another state
+    assert "status" not in read_runs(tmp_path / "a.csv")
+
+
+def test_a_loss_that_is_not_known_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = seeded("chinchilla")
+    rows.assign(L=rows["L"].where(rows.index != 3, 1e300)).to_csv(tmp_path / "a.csv", index=False)
+    main(["frontier", str(tmp_path / "a.csv"), "--target-C", "1e16"])
+    assert len(capsys.readouterr().out.splitlines()[0]) < 400  # no bound of a hundred digits
+    rows.assign(L=np.nan).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["check", str(tmp_path / "a.csv")]) == 2
+    assert "no number above 0 of N or D or L" in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "a.csv"), "--pin", "E=-1"]) == 2
+
+
+def test_a_page_does_not_say_of_a_training_loss_that_it_is_held_out(tmp_path: Path) -> None:
+    rows = seeded("chinchilla").rename(columns={"L": "train_loss"})
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    assert main(["report", str(tmp_path / "a.csv"), "-o", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "The loss is measured in nats per target; lower is better" in page
+
+
 def test_a_header_that_comes_twice_is_named_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_text("params (M),tokens (B),loss\n20,0.5,4.5\n30,2,4.2\nparams (M),tokens (B),loss\n50,3,3.9\n")
