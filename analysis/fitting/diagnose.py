@@ -30,7 +30,6 @@ class _Word(StrEnum):
     sentence: str
 
     def __new__(cls, value: str, sentence: str) -> "_Word":
-        """Create a member of this value that knows its sentence."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.sentence = sentence

@@ -112,7 +112,6 @@ def observed(runs: Runs, law: Law, settings: Settings) -> Observations:
 
 
 def _weighted(parts: list[Observations], law: Law, settings: Settings) -> list[Observations]:
-    """Return the rows of groups, weighed as the settings say."""
     if settings.weights == "none" or not parts:
         return parts
     from isoflop.analysis.fitting.noise_trend import weighted

@@ -245,7 +245,6 @@ def weighted(parts: Sequence[Observations], law: Law, weights: str) -> list[Obse
 
 
 def _by_trend(part: Observations, law: Law, trend: NoiseTrend, number: int) -> Observations:
-    """Return the rows of a group, weighed by its exponents."""
     exponents, doubt = np.zeros((2, len(law.columns)))
     places = [law.columns.index(name) for name in trend.names]
     exponents[places], doubt[places] = trend.exponents[number], trend.doubt

@@ -125,7 +125,6 @@ def _joined(ended: Search, rows: Observations) -> tuple[Observations, list[str]]
 
 
 def _judge(ended: Search, part: Observations) -> Standing:
-    """Judge what the optimum of a search on these rows may claim."""
     spare = spare_runs(ended.problem, ended.u, part.runs)
     return judge_fit(ended.problem, ended.u, ended.kappa, ended.solution, spare)
 

@@ -215,7 +215,6 @@ class Fit:
         return draw_fit(self.law, self.rows, self.predict_interval, column, level)
 
     def _repr_html_(self) -> str:
-        """Return the table that a notebook shows."""
         group = ", ".join(f"{k}={v}" for k, v in self.by.items())
         why = f": {self.reason}" if self.reason else ""
         cells = (

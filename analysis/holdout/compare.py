@@ -149,7 +149,6 @@ def compare(
 def _rank(
     tested: dict[str, tuple[HeldOut, ...]], laws: Mapping[str, Law], reach: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the table of laws and baselines, best first, and their errors by cut."""
     guesses = {name: (_joined(held), "error") for name, held in tested.items()}
     for names, test in {",".join(laws[n].columns): test for n, test in reversed(tested.items())}.items():
         guesses |= {f"{label} ({names})": (_joined(test), key) for key, label in BASELINES.items()}
@@ -214,7 +213,6 @@ def _hold_out(
 
 
 def _fit(runs: Runs, law: Law, options: dict[str, Any]) -> Fit:
-    """Fit a law to all rows, from a few starts."""
     if law.target != "L":
         raise FitError(f"it predicts {law.target}, and a comparison holds out L")
     if missing := [c for c in law.columns if c not in runs]:
@@ -223,7 +221,6 @@ def _fit(runs: Runs, law: Law, options: dict[str, Any]) -> Fit:
 
 
 def _joined(folds: Sequence[HeldOut]) -> pd.DataFrame:
-    """Return the held-out rows of all folds."""
     return pd.concat([fold.errors for fold in folds], ignore_index=True)
 
 
@@ -275,7 +272,6 @@ def _verdicts(name: str, tested: Mapping[str, Sequence[HeldOut]], laws: Mapping[
 
 
 def _row(name: str, errors: pd.DataFrame, key: str) -> dict[str, Any]:
-    """Return the row of a law or a baseline in the table of a comparison."""
     size = np.asarray(errors[key].dropna(), dtype=float)
     return {
         "law": name,

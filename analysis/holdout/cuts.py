@@ -143,7 +143,6 @@ def _few(rows: int) -> NDArray[np.intp] | None:
 
 
 def _part_of(problem: Problem, rows: NDArray[np.intp]) -> Problem:
-    """Return a problem on some of its rows."""
     columns, scale = tuple(c[rows] for c in problem.columns), problem.scale
     return replace(problem, columns=columns, target=problem.target[rows], scale=None if scale is None else scale[rows])
 

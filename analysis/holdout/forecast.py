@@ -166,7 +166,6 @@ def forecast(
 
 
 def _fits(table: RunsLike, law: str | Law, by: Sequence[str], options: dict[str, Any]) -> Sequence[Fit | Average]:
-    """Return the fit of each group, or the average of its laws."""
     fit_all: Any = average_groups if names_average(law) else fit_groups
     fits: Sequence[Fit | Average] = fit_all(table, law, by=by, **options)
     return fits

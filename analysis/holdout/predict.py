@@ -274,7 +274,6 @@ def predict_points(
 
 
 def _rows_of(fit: Fit | Average, rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which rows are of a fit's group."""
     mine = np.ones(len(rows), dtype=bool)
     for name, label in fit.by.items():
         mine &= (rows[name].isna() if pd.isna(label) else rows[name] == label).to_numpy()
