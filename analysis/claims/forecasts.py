@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from isoflop.analysis.claims.provenance import changed_since, committed
+from isoflop.analysis.fitting.fit import observe
 from isoflop.analysis.fitting.local import size_and_data
+from isoflop.analysis.fitting.noise_trend import noise_trend
 from isoflop.analysis.holdout.forecast import Forecast, load_forecast, name_of, row_hashes
 from isoflop.analysis.laws.declare import TRAIN, Law
 from isoflop.analysis.laws.dual_numbers import Array
@@ -38,9 +40,9 @@ class ForecastScore:
 
     target   the column that was forecast
     level    coverage of the bands
-    rows     a row for each run at each point: the group, `at`, `times` the largest fitted compute, observed, predicted,
-             low, high, `inside`, the errors `error`, `error_line` and `error_last` in ln of the target, and
-             `interval_score` of that logarithm
+    rows     a row for each run at each point: the group, `at`, `times` the largest fitted compute, `sd` of its noise,
+             observed, predicted, low, high, `inside`, the errors `error`, `error_line` and `error_last` in ln of the
+             target, and `interval_score` of that logarithm
     seen     rows left out, since the forecast was fitted to them
     open     points that have no run yet
     runs     the row of each in the table of runs
@@ -77,17 +79,14 @@ class ForecastScore:
     def cells(self) -> pd.DataFrame:
         """A row for each group and point: `runs`, mean `times` and errors, the `floor` of the absolute `error`.
 
-        The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with one sd of ln of the target for all
-        cells; NaN without replicates.
+        The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with the sd of ln of the target at its
+        scale by all runs of the table; NaN without replicates.
         """
         names = [*takewhile(lambda name: name != "at", self.rows), "at"]
         groups = self.rows.groupby(names, sort=False, dropna=False)
-        means = groups[["times", *(name for name in map(str, self.rows) if name.startswith("error"))]].mean()
+        means = groups[["times", "sd", *(name for name in map(str, self.rows) if name.startswith("error"))]].mean()
         table = means.assign(runs=groups.size()).reset_index()
-        spare = len(self.rows) - len(table)
-        squares = float(((self.rows["error"] - groups["error"].transform("mean")) ** 2).sum())
-        sd = np.sqrt(squares / spare) if spare else np.nan
-        return table.assign(floor=ndtri(0.75) * sd / np.sqrt(table["runs"]))
+        return table.assign(floor=ndtri(0.75) * table.pop("sd") / np.sqrt(table["runs"]))
 
     @property
     def headline(self) -> str:
@@ -105,14 +104,15 @@ class ForecastScore:
         return about | {"fitted_rows_left_out": self.seen, "open": list(self.open)}
 
     def __str__(self) -> str:
-        shown = self.rows.drop(columns=["interval_score", "times"])
+        shown = self.rows.drop(columns=["interval_score", "times", "sd"])
         percents = dict.fromkeys(("error", *(f"error_{line}" for line in self.lines)), "{:+.2%}".format)
         lines = [shown.to_string(index=False, na_rep="-", float_format="{:.5g}".format, formatters=percents)]
         s = self.summary
         lines.append(f"law: {self.headline}")
         lines += [f"{LINES.get(k, k)}: RMSLE {s[f'rmsle_{k}']:.3%}" for k in self.lines]
         if (times := s["cell_error_by_floor"]) is not None:
-            error = f"means of {len(self.cells)} cells: median |error| {s['cell_error']:.2%}"
+            cells = f"{len(self.cells)} cell{'s' * (len(self.cells) > 1)}"
+            error = f"means of {cells}: median |error| {s['cell_error']:.2%}"
             lines.append(f"{error}, {times:.2g} times what the noise of seeds leaves")
         lines += [f"left out: {self.seen} rows to which the forecast was fitted"] if self.seen else []
         lines += [f"no run yet at {listed(list(self.open))}"] if self.open else []
@@ -131,6 +131,7 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
         raise FitError(f"the forecast is of {law.name}, and the runs have no column {listed(missing)}; see --columns")
     with_outcome = table.with_frame(table.frame[table[law.target].notna()])
     rows = with_outcome.numbers([*law.columns, law.target]).frame.reset_index(drop=True)
+    rows = rows.assign(sd=_noise(with_outcome.with_frame(rows), forecast))
     parts, still_open, seen = [], [], pd.Series(False, index=rows.index)
     for point in forecast.points:
         group = rows
@@ -152,6 +153,17 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
     made = rows.loc[scored.index]
     scored = scored.reset_index(drop=True)
     return ForecastScore(law.target, forecast.level, scored, int(seen.sum()), tuple(still_open), made)
+
+
+def _noise(runs: Runs, forecast: Forecast) -> Array:
+    """Return the sd of ln of the target between seeds at each row; NaN where no size has two."""
+    law, groups = forecast.axes, [runs.frame]
+    if forecast.by:
+        groups = [group for _, group in runs.frame.groupby([*forecast.by], dropna=False)]
+    trend = noise_trend([observe(runs.with_frame(group), law) for group in groups], law.columns)
+    if trend is not None:
+        return trend.sd({name: runs[name].to_numpy(float) for name in trend.names})
+    return np.full(len(runs.frame), np.nan if runs.seed_noise.sd is None else runs.seed_noise.sd)
 
 
 def _fitted(rows: pd.DataFrame, by: dict[str, Any], law: Law, forecast: Forecast) -> NDArray[np.bool_]:
@@ -204,7 +216,12 @@ def _scored(rows: pd.DataFrame, point: dict[str, Any], law: Law, level: float) -
         {**{k: [v] * len(rows) for k, v in point["by"].items()}, "at": name_of(point["place"])}, rows.index
     )
     table = table.assign(
-        times=rows["times"], observed=np.exp(observed), predicted=np.exp(value), low=np.exp(low), high=np.exp(high)
+        times=rows["times"],
+        sd=rows["sd"],
+        observed=np.exp(observed),
+        predicted=np.exp(value),
+        low=np.exp(low),
+        high=np.exp(high),
     )
     banded = np.isfinite(low) & np.isfinite(high)
     inside = pd.Series((low <= observed) & (observed <= high), rows.index, dtype=object).where(banded, None)

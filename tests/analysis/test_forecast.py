@@ -104,6 +104,15 @@ def test_a_cell_is_the_mean_of_its_seeds_beside_what_they_leave(dated: Forecast,
     assert "cells" not in str(alone)
 
 
+def test_two_seeds_that_agree_by_luck_are_no_floor(dated: Forecast, small: pd.DataFrame, runs: pd.DataFrame) -> None:
+    at = runs[np.isclose(runs["N"], LARGEST["N"]) & np.isclose(runs["D"], LARGEST["D"])].iloc[:1]
+    twins = pd.concat([at, at.assign(seed=99, run_id="twin")])
+    z = np.random.default_rng(0).normal(0, 0.01, len(small))
+    again = small.assign(seed=small["seed"] + 50, run_id=small["run_id"] + "b", L=small["L"] * np.exp(z))
+    floor = score_forecast(dated, pd.concat([small, again, twins])).cells["floor"].to_numpy(float)
+    assert (floor > 0.001).all()
+
+
 def test_the_rows_that_were_fitted_are_no_outcome(small: pd.DataFrame) -> None:
     place = {"N": float(small["N"].iloc[-1]), "D": float(small["D"].iloc[-1])}
     dated = forecast(small, [place], by=["family"], loss="l2")
