@@ -127,3 +127,12 @@ def test_a_forecast_of_something_else_is_refused(
     curve = read_curve(str(write(tmp_path / "log.jsonl", LARGE))).curve
     with pytest.raises(UserError, match=said):
         follow(replace(made, **other), curve, {})
+
+
+def test_a_forecast_without_an_interval_is_refused(dated: Path, tmp_path: Path) -> None:
+    made = load_forecast(dated)
+    (point,) = made.points
+    bare = {**point, "reason": "too few runs", "L": {**point["L"], "low": None, "high": None}}
+    curve = read_curve(str(write(tmp_path / "log.jsonl", LARGE))).curve
+    with pytest.raises(UserError, match=r"no interval at its point \(too few runs\)"):
+        follow(replace(made, points=(bare,)), curve, {})

@@ -97,6 +97,11 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
     if not 0.9 < run["N"].iloc[-1] / N < 1.1 or run["D"].iloc[-1] > 1.1 * end:
         log = f"N={run['N'].iloc[-1]:.4g} up to D={run['D'].iloc[-1]:.4g}"
         raise UserError(f"the log is of {log}, the forecast of N={N:.4g}, D={end:.4g}; choose another point by --at")
+    if entry["low"] is None or entry["high"] is None:
+        why = f" ({point['reason']})" if point["reason"] else ""
+        raise UserError(
+            f"the forecast has no interval at its point{why}; forecast from a table that identifies the law"
+        )
     whole = to_the_end(run, learnt, end)
     law = foreseen(learnt, whole, N)
     looks = looks_of(run, law[:, : len(run)], end)
