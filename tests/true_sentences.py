@@ -414,6 +414,20 @@ def wrong_forecast(text: str, truth: Truth) -> bool:
     return int(told[2]) != len(made) or not (as_written(told[1], law) and as_written(told[3], line))
 
 
+def wrong_reach(text: str, truth: Truth) -> bool:
+    """Check the mean error of a forecast at both ends of its reach, in times of the largest compute that was fitted."""
+    made, C = outcomes(truth), truth.rows["C"]
+    found = re.findall(rf"(\w+): ({VALUE}) at ({VALUE})(?: to ({VALUE}) at ({VALUE}))?", text)
+    for family, *told in found:
+        rows = made[made["family"] == family]
+        times = (rows["C"] / C[C.lt(0.9 * C.max())].max()).round(6)
+        means = (100 * np.log(rows["predicted"] / rows["L"])).groupby(times).mean()
+        ends = [x for place in dict.fromkeys((0, len(means) - 1)) for x in (means.iloc[place], means.index[place])]
+        if not np.allclose([value(x) for x in told if x], ends, rtol=0.006, atol=0.0006):
+            return True
+    return {family for family, *_ in found} != {*made["family"]}
+
+
 def wrong_outcome(text: str, truth: Truth) -> bool:
     """Check predicted losses and bands against the document of the forecast."""
     made = outcomes(truth)
@@ -506,6 +520,7 @@ RULES = {
     r"^Profiles of probes": wrong_profiles,
     r"^A forecast that": wrong_forecast,
     r"^Forecast and outcome": wrong_outcome,
+    r"^Error of the forecast": wrong_reach,
     r"The claim was|^The runs (do not )?(support|refute|decide)": wrong_verdict,
 }
 

@@ -144,7 +144,7 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
         if point[law.target] is None or matched.empty:
             still_open.append(", ".join([*map(str, point["by"].values()), name_of(point["place"])]))
         else:
-            times = _compute(matched, law) / _compute(group[known], law).max()
+            times = (_compute(matched, law) / _compute(group[known], law).max()).round(9)  # one place for a budget
             parts.append(_scored(matched.assign(times=times), point, law, forecast.level))
     if not parts:
         used = f"; {int(seen.sum())} rows were part of its own fit" if seen.any() else ""

@@ -243,7 +243,7 @@ def test_of_several_formats_the_first_is_taken_and_the_others_named(tmp_path: Pa
     assert read.title == "Hugging Face trainer_state.json"
     assert "JSON lines are there too: --format chooses" in str(read)
     assert import_logs(str(tmp_path / "logs"), tmp_path / "runs.csv", form="json_lines").title == "JSON lines"
-    with pytest.raises(UserError, match="choose one of json_lines, lightning, tensorboard, trainer_state, wandb"):
+    with pytest.raises(UserError, match="choose one of json_lines, lightning, own_runs, tensorboard, trainer_"):
         import_logs(str(tmp_path / "logs"), tmp_path / "runs.csv", form="mlflow")
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match=r"holds no log that can be read \(.*Lightning"):

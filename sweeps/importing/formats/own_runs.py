@@ -14,7 +14,7 @@ TITLE, RANK = "curves of isoflop's runs", 6
 
 def find(source: str) -> Iterator[Found]:
     """Find the runs of a folder."""
-    for file in sorted(Path(source).rglob("curve.csv")):
+    for file in sorted(Path(source).rglob(RunFolder(Path()).curve.name)):
         if (folder := RunFolder(file.parent)).config.exists():
             yield Found(file.parent.name, partial(_read, folder))
 
