@@ -182,12 +182,15 @@ class BuiltFamily:
     """A family at one size, its task, its model and what it costs."""
 
     family: Family
+    """The frozen dataclass of its knobs."""
     data: Data
     """The dataset; `.load()` gives its examples."""
     task: Task
+    """What the dataset asks of a model: kind, sizes, loss."""
     model: Model
     """The model, initialised from torch's global generator."""
     cost: Cost
+    """Parameters by role and training FLOPs per target."""
 
     def __repr__(self) -> str:
         size = f"N={self.cost.N:,}, {self.cost.flops_per_target:,.0f} training FLOPs per target"

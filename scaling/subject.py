@@ -35,6 +35,7 @@ class Subject:
     """All that a probe may see: never the optimiser or the trainer."""
 
     model: Model
+    """The trained model, in evaluation mode."""
     task: Task
     examples: Examples
     precision: str

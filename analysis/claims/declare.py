@@ -74,17 +74,27 @@ class Sample:
     runs: Runs
     """The runs of the family, or of both; a DataFrame is taken too."""
     law: str = ""
+    """The law to fit, with its target."""
     axis: str = ""
+    """The column along which runs are held out or compared."""
     pair: Pair = field(default_factory=Pair)
     """What the two of a pair are called."""
     level: float = 0.95
+    """The coverage of the interval."""
     region: Region | None = None
+    """Where the quantity lies if the claim is true."""
     point: Mapping[str, float] = field(default_factory=dict)
+    """Where a local quantity is measured."""
     against: str = ""
+    """The column against which a slope or a correlation is taken."""
     threshold: float = math.nan
+    """The number that the runs of a share exceed."""
     reach: Mapping[str, float] = field(default_factory=dict)
+    """The column and the value whose price is measured."""
     less: str = ""
+    """A column that is subtracted first."""
     marks: str = ""
+    """How the marks of a run make its number."""
     compared: tuple[str, ...] = ("family",)
     """The columns whose values make the pair."""
     sides: tuple[Runs, ...] = ()

@@ -259,11 +259,15 @@ class JudgedForecast:
     """A forecast, what came of it, and what git says of its date."""
 
     file: Path
+    """The file that it was read from."""
     forecast: Forecast
+    """What was written down."""
     score: ForecastScore
+    """What came of it."""
     first: bool | None
     """Whether it stood before the runs that it is scored by; None where git cannot tell."""
     provenance: str
+    """The same in words."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `isoflop judge --forecast --json`."""

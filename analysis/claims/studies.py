@@ -32,7 +32,9 @@ class ClaimStudy(NamedTuple):
     minutes: float
     """How long it takes on two idle cores."""
     name: str
+    """Its name."""
     claims: frozenset[str]
+    """The ids of its claims."""
 
 
 def read_all() -> list[ClaimStudy]:

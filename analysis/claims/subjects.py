@@ -190,11 +190,13 @@ class SubjectCase(NamedTuple):
     """What gets a verdict of its own, and the runs that it is measured on."""
 
     name: str | Pair
+    """The family, or the two that are compared."""
     samples: tuple[Sample, ...] = ()
     """Its runs; of an interaction twice, to be subtracted."""
     lack: str = ""
     """Why it is not measured."""
     group: str = ""
+    """The group that both of a pair belong to."""
 
 
 def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterable[SubjectCase], Lacks, str]:

@@ -58,12 +58,19 @@ class SubjectVerdict:
     """What the runs say of one subject of a rule; numbers without a value are None."""
 
     rule: Rule
+    """The rule by which it is judged."""
     subject: ClaimSubject
+    """What it is about."""
     verdict: VerdictKind
+    """The outcome."""
     reason: str
+    """Why, in words."""
     statistic: float | None = None
+    """The quantity."""
     low: float | None = None
+    """The lower bound of its interval."""
     high: float | None = None
+    """The upper bound of its interval."""
     limit: float | None = None
     """The tolerance or half-width of the band that the statistic was set against, seed noise included."""
     unit: str = ""
@@ -81,8 +88,11 @@ class RuleVerdict:
     """What the runs say of a rule."""
 
     verdict: VerdictKind
+    """The outcome."""
     reason: str
+    """Why, in words."""
     subjects: tuple[SubjectVerdict, ...] = ()
+    """The verdicts of its subjects."""
     clearest: SubjectVerdict | None = None
     """The subject whose numbers are shown for the whole; None where none was measured."""
 
@@ -127,6 +137,7 @@ class ClaimVerdict(RuleVerdict):
     """What the runs say of a claim."""
 
     claim: Claim
+    """The claim."""
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""Which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost;
+"""Choose which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost;
 and before any, the smallest multiplier that a ladder of pairs would find, by simulation.
 
 The variance of a line's value at the target, were more pairs made, follows from where pairs stand and how steep the

@@ -36,13 +36,17 @@ class Confirmation:
     """What is known of one change."""
 
     base: str
+    """The name of the baseline."""
     change: str
+    """The name of the change."""
     runs: Sides
     """The runs of both."""
     decision: Judgement | None
     """What they say; None where they are too few."""
     rule: Criterion
+    """When a verdict is given."""
     target: float
+    """The C of the target."""
 
     @property
     def verdict(self) -> Verdict:
@@ -135,8 +139,11 @@ class Confirmations:
     """What is known of each change."""
 
     changes: tuple[Confirmation, ...]
+    """A result for each change."""
     rule: Criterion
+    """When a verdict is given."""
     base: str = field(default="")
+    """The name of the baseline."""
 
     @property
     def code(self) -> int:

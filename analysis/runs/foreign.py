@@ -128,7 +128,8 @@ def with_status(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         words = table[column].map(lambda cell: str(cell).strip().lower(), na_action="ignore")
         said = set(words.dropna())
         if said <= known and said & {*NAMES.ended} and "ok" not in said:
-            note = f"status is {printable(str(column))}: runs that did not finish are left out"
+            short = int(words.isin(NAMES.cut_short).sum())
+            note = f"status is {printable(str(column))}: {short} of {len(table)} rows did not finish and are left out"
             return table.assign(status=words.where(~words.isin(NAMES.ended), "ok")), note
     return table, ""
 

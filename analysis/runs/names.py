@@ -95,6 +95,7 @@ class Reading(NamedTuple):
 
     column: str
     factor: float = 1.0
+    """Its unit in ours."""
     kind: str = ""
     """log10 where it holds logarithms, ln where ours is the logarithm of it (a perplexity)."""
 

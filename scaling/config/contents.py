@@ -32,11 +32,13 @@ class File:
     """A file of a corpus."""
 
     path: str
+    """As it is opened."""
     kind: str
     """The ending that says how it is read: one of plain text is `.txt` or of the corpus's own, compression aside."""
     packing: str
     """`.gz`, `.zst` or nothing."""
     size: int
+    """[bytes]"""
     changed_ns: int = field(default=0, compare=False)
     """When it was changed last, by the file system [ns]."""
 

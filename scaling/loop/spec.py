@@ -23,6 +23,7 @@ class RunSpec:
     """Everything about a run's training but the model and its examples."""
 
     task: Task
+    """What the examples ask of the model."""
     recipe: AdamW
     """Batch, rate and optimiser, every rule settled."""
     marks: Sequence[int]
@@ -36,6 +37,7 @@ class RunSpec:
     micro_batch: int | None = None
     """Examples at a time on a device; None for the whole batch."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    """What is measured at a mark beside the loss."""
     keep: Callable[[int, Model], None] | None = None
     """Called with the steps of a mark that was measured, and the model."""
     data: Data | None = None

@@ -44,9 +44,11 @@ class Dashboard:
     """What is to be saved."""
 
     report: Any
+    """A wandb_workspaces.reports.v2.Report."""
     figures: tuple[Figure, ...]
     """Our figures, which go into a run of their own as media."""
     media_run: str
+    """The id of that run."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what would be saved as plain data; the figures by name and title."""

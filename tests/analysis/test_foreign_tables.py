@@ -249,7 +249,7 @@ def test_runs_that_another_tool_calls_unfinished_are_left_out(
     answer = fit(read_runs(tmp_path / "a.csv"), interval="none")
     assert answer.objective == pytest.approx(expected)
     assert f"1: status is {other.lower()}" in str(answer)
-    assert f"status is {name}: runs that did not finish are left out" in answer.explanation
+    assert f"status is {name}: 1 of {len(rows)} rows did not finish and are left out" in answer.explanation
     rows.assign(state="texas").to_csv(tmp_path / "a.csv")  # another state
     assert "status" not in read_runs(tmp_path / "a.csv")
 

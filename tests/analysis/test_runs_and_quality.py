@@ -134,7 +134,7 @@ def test_a_row_exported_twice_is_one_run_and_said_so(tmp_path: Path, capsys: pyt
         assert main([verb[0], str(tmp_path / "twice.csv"), *verb[1:]]) == 0
         out = capsys.readouterr().out
         assert f"3 of 45 rows left out: {said}" in out
-        assert "status is State: runs that did not finish are left out" in out
+        assert "status is State: 6 of 45 rows did not finish and are left out" in out
         assert "State mixes" not in out  # what crashed has no loss
     # another seed, loss or knob makes another run; of unknown seeds a tie may be one
     for other in ({"seed": 1}, {"L": copies["L"] + 1e-4}, {"lr": 0.1}):

@@ -56,9 +56,13 @@ class ClaimPower:
     """How often drawn studies decide a claim, or one rule of it."""
 
     id: str
+    """The claim's id."""
     part: str
+    """The name of the rule, where it has several."""
     effect: float | None
+    """The value of the quantity in the drawn studies."""
     noise: float | None
+    """Its spread."""
     studies: int
     """How many were drawn; 0 where the runs cannot test it, or it states no effect."""
     outcomes: dict[str, int]

@@ -1,4 +1,4 @@
-"""What the curves of smaller runs say of a larger one's, at every step and under any schedule.
+"""Learn what the curves of smaller runs say of a larger one's, at every step and under any schedule.
 
 One law holds for all curves, of size and schedule (Luo et al. 2025, arXiv:2503.12811, with a term of size), along the
 data and with rates as shares of the peak. How far a curve drifts from the law of the others, and how its points

@@ -1,4 +1,4 @@
-"""Whether a run keeps to what was forecast of it, while it goes on.
+"""Tell whether a run keeps to what was forecast of it, while it goes on.
 
 The law of the smaller runs' curves gives the shape (curves.py), the run's own past the level (filter.py).
 

@@ -53,6 +53,7 @@ class Figure:
     """A drawn figure."""
 
     name: str
+    """The name of its file."""
     title: str
     """What is drawn, a noun: Loss against size, by data."""
     subtitle: str

@@ -1,4 +1,4 @@
-"""How the runs were made: learning rates, seeds, widths and depths."""
+"""Draw how the runs were made: learning rates, seeds, widths and depths."""
 
 import numpy as np
 import pandas as pd

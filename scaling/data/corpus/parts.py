@@ -47,6 +47,7 @@ class CorpusPart:
     hashes: NDArray[np.void]
     """(documents,), HASH bytes each."""
     lengths: NDArray[np.int64]
+    """Tokens of each document."""
     sizes: NDArray[np.int64]
     """Bytes of text of each document."""
     file: Path | None = None
