@@ -58,6 +58,7 @@ class Forecast:
     rows      source and count of the fitted rows, one hash of all, `points` and `runs` the hashes of each
     points    an entry for each group and point: `place`, the entry of `isoflop predict --json`, `slopes` of ln of the
               target by each column of `place`, and in `naive` what the naive lines and the rivals predict
+    curves    what curves of smaller runs say of a larger one's (holdout/watching/curves.py); None where none were given
     """
 
     law: str
