@@ -156,14 +156,17 @@ def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
 
 
 def _noise(runs: Runs, forecast: Forecast) -> Array:
-    """Return the sd of ln of the target between seeds at each row; NaN where no size has two."""
-    law, groups = forecast.axes, [runs.frame]
-    if forecast.by:
-        groups = [group for _, group in runs.frame.groupby([*forecast.by], dropna=False)]
-    trend = noise_trend([observe(runs.with_frame(group), law) for group in groups], law.columns)
-    if trend is not None:
-        return trend.sd({name: runs[name].to_numpy(float) for name in trend.names})
-    return np.full(len(runs.frame), np.nan if runs.seed_noise.sd is None else runs.seed_noise.sd)
+    """Return the sd of ln of the target between seeds at each row, by its group; NaN where that has no seeds."""
+    law, rows, sd = forecast.axes, runs.frame, np.full(len(runs.frame), np.nan)
+    codes = rows.groupby([*forecast.by], dropna=False).ngroup() if forecast.by else np.zeros(len(rows))
+    places = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    parts = [runs.with_frame(rows.iloc[place]) for place in places]
+    trend = noise_trend([observe(part, law) for part in parts], law.columns)
+    if trend is None:  # too few replicates for a group of its own
+        return np.full(len(rows), np.nan if runs.seed_noise.sd is None else runs.seed_noise.sd)
+    for group, (place, part) in enumerate(zip(places, parts, strict=True)):
+        sd[place] = trend.sd({name: part[name].to_numpy(float) for name in trend.names}, group)
+    return sd
 
 
 def _fitted(rows: pd.DataFrame, by: dict[str, Any], law: Law, forecast: Forecast) -> NDArray[np.bool_]:

@@ -7,7 +7,6 @@
 """
 
 import difflib
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +39,7 @@ from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
-from isoflop.wording import cell, number, percent
+from isoflop.wording import cell, percent
 
 NEGATED = {VerdictKind.SUPPORTED: VerdictKind.REFUTED, VerdictKind.REFUTED: VerdictKind.SUPPORTED}
 
@@ -177,35 +176,18 @@ def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerd
     else:
         outcomes = {subject: _measure(case, subject, name, rule) for subject, (case, name) in asked.items()}
         verdicts = _judge_outcomes(outcomes, rule)
-    if rule.robust:
-        verdicts = _robust(verdicts, as_runs(runs), rule, fits)
-    return of_subjects(rule, verdicts, lacks, unfinished)
+    if not (rule.robust and any(verdict.verdict.decided for verdict in verdicts)):
+        return of_subjects(rule, verdicts, lacks, unfinished)
+    from isoflop.analysis.claims.robust import robust
 
-
-def _robust(verdicts: Sequence[SubjectVerdict], runs: Runs, rule: Rule, fits: Fits | None) -> list[SubjectVerdict]:
-    """Return the verdicts, inconclusive where another choice of rows or of the objective gives another one."""
-    settings = (fits or Fits(runs)).settings
-    objectives = {"Huber's objective": settings, "weighed squares": replace(settings, loss="l2", weights="seed")}
-    kept = {verdict.subject: verdict for verdict in verdicts}
-    for condition, (objective, chosen) in itertools.product(rule.robust, objectives.items()):
-        where = f"{rule.where} and {condition}" if rule.where else condition
-        again = judge_rule(runs, replace(rule, where=where, robust=()), Fits(runs, chosen))
-        found = {verdict.subject: verdict for verdict in again.subjects}
-        for subject, one in kept.items():
-            other = found.get(subject)
-            if one.verdict.decided and not (other and _agree(one, other, rule)):
-                told = other or again
-                at = "" if told.statistic is None else f" ({number(told.statistic)})"
-                reason = f"not robust: {told.verdict.word}{at} where {condition}, by {objective}; {one.reason}"
-                kept[subject] = replace(one, verdict=VerdictKind.INCONCLUSIVE, reason=reason)
-    return [*kept.values()]
-
-
-def _agree(one: SubjectVerdict, other: SubjectVerdict, rule: Rule) -> bool:
-    """Return whether two verdicts are one; where they say that two differ, in the same direction."""
-    different = VerdictKind.SUPPORTED if rule.region.expected == "different" else VerdictKind.REFUTED
-    turned = np.sign(one.statistic or 0.0) != np.sign(other.statistic or 0.0)
-    return one.verdict is other.verdict and not (turned and rule.region.kind == "contrast" and one.verdict is different)
+    table = as_runs(runs)
+    settings = (fits or Fits(table)).settings
+    try:
+        kept, frail = robust(verdicts, rule, settings, lambda varied, how: judge_rule(table, varied, Fits(table, how)))
+    except Unmeasured as outcome:
+        return RuleVerdict(outcome.kind, str(outcome))
+    whole = of_subjects(rule, kept, lacks, unfinished)
+    return replace(whole, reason=f"{whole.reason}{frail}")
 
 
 def _by_steps(asked: Mapping[ClaimSubject, tuple[SubjectCase, str]], rule: Rule) -> list[SubjectVerdict]:

@@ -55,7 +55,7 @@ class Rule:
     levels."""
     share: Annotated[float, Bound(least=0, below=1)] = 0.5
     """With count: it is supported if more than this share of the subjects support it, else refuted."""
-    robust: Annotated[tuple[str, ...], Example("[steps >= 500, steps >= 1000]")] = ()
+    robust: Annotated[tuple[Annotated[str, Checked(conditions)], ...], Example("[steps >= 500, steps >= 1000]")] = ()
     """Conditions on the rows, as in --where; a subject is decided only where it is so under each of them, with the same
     sign, by either objective of a fit: Huber's, and squares weighed by the noise of seeds."""
     needs: Needs = field(default_factory=Needs)

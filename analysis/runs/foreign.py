@@ -22,7 +22,7 @@ from isoflop.analysis.runs.names import (
     plain,
     readings_of,
 )
-from isoflop.wording import printable
+from isoflop.wording import listed, printable
 
 # columns of losses from which a table is wide
 _FEWEST = 3
@@ -121,15 +121,17 @@ _FORMED = (
 
 def with_status(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the table with our status, by a column that says in another tool's words how runs ended, and a note."""
-    known = {*NAMES.ended, *NAMES.cut_short}
     for column in table.columns[~table.dtypes.map(is_numeric_dtype)]:
         if plain(str(column)) not in NAMES.state or ("status" in table and column != "status"):
             continue
         words = table[column].map(lambda cell: str(cell).strip().lower(), na_action="ignore")
-        said = set(words.dropna())
-        if said <= known and said & {*NAMES.ended} and "ok" not in said:
-            short = int(words.isin(NAMES.cut_short).sum())
-            note = f"status is {printable(str(column))}: {short} of {len(table)} rows did not finish and are left out"
+        said, ended, short = set(words.dropna()), {*NAMES.ended}, {*NAMES.cut_short}
+        # a word of either kind says that the column is of how runs ended; or one kind, and no other word
+        if said & ended and "ok" not in said and (said & short or said <= ended):
+            lost = int((words.notna() & ~words.isin(ended)).sum())
+            note = f"status is {printable(str(column))}: {lost} of {len(table)} rows did not finish and are left out"
+            if odd := sorted(said - ended - short):
+                note += f" ({listed([printable(word) for word in odd])} among them, a word that is not known)"
             return table.assign(status=words.where(~words.isin(NAMES.ended), "ok")), note
     return table, ""
 

@@ -61,6 +61,8 @@ class Tabled:
     """The column that is L."""
     notes: list[str]
     """Where the others come from."""
+    lost: float | None = None
+    """The step from which on the curve's loss is not finite; None where it is to the end."""
 
 
 def tabled(log: Log, naming: Naming) -> Tabled:
@@ -77,7 +79,9 @@ def tabled(log: Log, naming: Naming) -> Tabled:
     if measured.empty:
         raise ValueError(f"{reading.column} was never logged")
     measured = measured if held_out else measured.tail(1)
-    return Tabled(_rows(log, measured), _curve(log, named, points, reading), reading.column, notes)
+    along = _along(points, reading)
+    curve = _curve(log, named, points, along)
+    return Tabled(_rows(log, measured), curve, reading.column, notes, _lost(along.of(points), points["step"]))
 
 
 def _points(log: Log) -> pd.DataFrame:
@@ -184,10 +188,22 @@ def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and not np.isfinite(value))
 
 
-def _curve(log: Log, named: pd.DataFrame, points: pd.DataFrame, reading: Reading) -> pd.DataFrame:
-    """Return the curve of the loss of training, or of `reading` where no other was logged."""
+def _along(points: pd.DataFrame, reading: Reading) -> Reading:
+    """Return the column of the loss of training, or `reading` where no other was logged."""
     others = [name for name in points if not set(plain(str(name)).split("_")) & {*NAMES.measured_on[0]}]
-    along = loss_of(points[others]) or reading
+    return loss_of(points[others]) or reading
+
+
+def _lost(loss: pd.Series, step: pd.Series) -> float | None:
+    """Return the step from which on a loss was logged and is not finite."""
+    logged = loss.notna().to_numpy()
+    finite, steps = np.isfinite(loss[logged].to_numpy(float)), step[logged].to_numpy(float)
+    if not finite.size or finite[-1]:
+        return None
+    return float(steps[np.flatnonzero(finite)[-1] + 1 if finite.any() else 0])
+
+
+def _curve(log: Log, named: pd.DataFrame, points: pd.DataFrame, along: Reading) -> pd.DataFrame:
     lr = [name for name in points if bears(str(name), ("lr", *NAMES.usual["lr"]))]
     curve = named.assign(run_id=log.run_id, L=along.of(points), step=points["step"])
     curve = curve.assign(lr=points[lr[0]].ffill()) if len(lr) == 1 else curve

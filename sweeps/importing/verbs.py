@@ -3,6 +3,7 @@
 isoflop import lightning_logs -o runs.csv --curves curves.csv
 """
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def import_command(
     """
     from isoflop.sweeps.importing.importing import import_logs
 
+    if curves is not None and curves.absolute() == out.absolute():
+        raise UserError(f"-o and --curves are both {out}; name two files")
     for path in filter(None, (out, curves)):
         refuse_place(path)
         if path.exists() and not overwrite:
@@ -101,8 +104,14 @@ def watch_command(
     from isoflop.analysis.holdout.watching.follow import follow
     from isoflop.sweeps.importing.importing import read_curve
 
+    if below is not None and not 0 < below < math.inf:
+        raise UserError(f"--below {below:g} is no loss; give a number above 0, such as --below 2.5")
     dated = load_forecast(forecast)
     one = read_curve(log, naming.read(), naming.form)
+    if one.lost is not None:
+        text = f"step {one.lost:.0f}: the loss is not finite from here on, and the run has diverged"
+        output.emit({"state": "diverged", "since": {"step": one.lost}}) if as_json else output.echo(text)
+        return ALARM
     watched = follow(dated, one.curve, o.place(at) if at else {})
     output.emit(watched.to_json(below)) if as_json else output.echo(watched.text(below))
     return ALARM if watched.since is not None else 0

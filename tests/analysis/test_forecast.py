@@ -113,6 +113,22 @@ def test_two_seeds_that_agree_by_luck_are_no_floor(dated: Forecast, small: pd.Da
     assert (floor > 0.001).all()
 
 
+def test_each_group_has_the_floor_of_its_own_noise() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e8, 6), np.geomspace(1e7, 1e9, 6)))
+    parts = []
+    for family, sd in (("calm", 0.001), ("loud", 0.02)):
+        for seed in range(3):
+            L = (1.5 + 400 * N**-0.34 + 400 * D**-0.3) * np.exp(np.random.default_rng(seed).normal(0, sd, len(N)))
+            parts.append(pd.DataFrame({"family": family, "seed": seed, "N": N, "D": D, "L": L}))
+    rows = pd.concat(parts, ignore_index=True)
+    larger = rows["N"] * rows["D"] > 5e16
+    dated = forecast(rows[~larger], [{"N": 1e8, "D": 1e9}], by=["family"], loss="l2")
+    floors = score_forecast(dated, rows).cells.set_index("family")["floor"]
+    expected = {"calm": 0.001, "loud": 0.02}
+    for family, sd in expected.items():
+        assert floors[family] == pytest.approx(stats.norm.ppf(0.75) * sd / np.sqrt(3), rel=0.4)
+
+
 def test_the_rows_that_were_fitted_are_no_outcome(small: pd.DataFrame) -> None:
     place = {"N": float(small["N"].iloc[-1]), "D": float(small["D"].iloc[-1])}
     dated = forecast(small, [place], by=["family"], loss="l2")

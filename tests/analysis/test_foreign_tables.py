@@ -250,6 +250,12 @@ def test_runs_that_another_tool_calls_unfinished_are_left_out(
     assert answer.objective == pytest.approx(expected)
     assert f"1: status is {other.lower()}" in str(answer)
     assert f"status is {name}: 1 of {len(rows)} rows did not finish and are left out" in answer.explanation
+    # a word that is not known does not let the others in
+    rows.assign(**{name: ["weird", other, *state[2:]]}).to_csv(tmp_path / "a.csv")
+    odd = read_runs(tmp_path / "a.csv")
+    assert len(odd.usable) == len(rows) - 3
+    assert "3 of" in str(odd.notes)
+    assert "weird among them" in str(odd.notes)
     rows.assign(state="texas").to_csv(tmp_path / "a.csv")  # another state
     assert "status" not in read_runs(tmp_path / "a.csv")
 

@@ -10,12 +10,16 @@ from studies import demo_study, grid_study
 from synthetic_laws import noiseless
 
 from isoflop.analysis.claims.claim import read_claim
+from isoflop.analysis.claims.declare import Pair, Sample
 from isoflop.analysis.claims.judge import judge
+from isoflop.analysis.claims.quantities import QUANTITIES
 from isoflop.analysis.claims.region import VerdictKind
-from isoflop.analysis.fitting.fit import fit
+from isoflop.analysis.fitting.fit import Fits, fit
 from isoflop.analysis.fitting.local import Space, centre, local_names
 from isoflop.analysis.fitting.result import load_fit
+from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.declare import LAWS
+from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
 from isoflop.errors import FitError, UserError
 
@@ -244,3 +248,38 @@ def test_a_difference_that_the_first_marks_make_is_not_robust(tmp_path: Path) ->
     truth["mlp"] = (2.5, 2.0, 0.30, 60.0, 0.40)
     (kept,) = judge(grid_study(("lstm", "mlp"), truth=truth, noise=0.001), write(tmp_path, robust))
     assert kept.verdict is VerdictKind.SUPPORTED, kept.reason
+
+
+def test_paired_runs_are_fitted_by_the_objective_that_is_asked_for() -> None:
+    truth = {"lstm": (2.5, 2.0, 0.30, 60.0, 0.33), "mlp": (2.5, 2.0, 0.30, 60.0, 0.40)}
+    rows = grid_study(("lstm", "mlp"), truth=truth, noise=0.002)
+    values = []
+    for settings in (Settings(), Settings(loss="l2")):
+        sample = Sample(as_runs(rows), "chinchilla", pair=Pair("lstm", "mlp"), fits=Fits(rows, settings))
+        values.append(QUANTITIES["local_contrast"](sample, "local_exponent_D").value)
+    assert values[0] != values[1]
+
+
+def test_under_a_negation_the_direction_is_that_of_the_difference(tmp_path: Path) -> None:
+    truth = {"lstm": (2.5, 2.0, 0.30, 60.0, 0.33), "mlp": (2.5, 2.0, 0.30, 60.0, 0.33)}
+    alike = grid_study(("lstm", "mlp"), truth=truth, noise=0.001)
+    # steeper over all marks, flatter over the later ones
+    factor = np.where(alike["D"] < 3e6, 1.25, (alike["D"] / 3e6) ** 0.02)
+    bent = alike.assign(L=alike["L"] * np.where(alike["family"] == "mlp", factor, 1.0))
+    text = "quantity: local_contrast\nof: local_exponent_D\nregion: {contrast: 0.005}\n{}robust: [D > 3e6]"
+    for negated in ("", "negated: true\n"):
+        (verdict,) = judge(bent, write(tmp_path, text.replace("{}", negated)))
+        assert verdict.verdict is VerdictKind.INCONCLUSIVE, verdict.reason
+
+
+def test_what_a_condition_leaves_without_runs_is_told(tmp_path: Path) -> None:
+    rule = "quantity: local_loss\nregion: {below: 9.0}\nrobust: [\"family = 'mlp'\"]"
+    (verdict,) = judge(grid_study(("lstm", "mlp")), write(tmp_path, rule))
+    told = {subject.subject.name: subject for subject in verdict.subjects}
+    assert told["mlp"].verdict is VerdictKind.SUPPORTED
+    assert "untested (it has no runs) where family = 'mlp'" in told["lstm"].reason
+    (nowhere,) = judge(grid_study(), write(tmp_path, rule.replace("family = 'mlp'", "nosuch > 5")))
+    assert nowhere.verdict is VerdictKind.UNTESTED
+    assert nowhere.reason == "robust where nosuch > 5: the runs have no column nosuch"
+    with pytest.raises(UserError, match=r"robust\[1\]"):
+        judge(grid_study(), write(tmp_path, rule.replace("family = 'mlp'", "D >")))

@@ -136,3 +136,31 @@ def test_a_forecast_without_an_interval_is_refused(dated: Path, tmp_path: Path) 
     curve = read_curve(str(write(tmp_path / "log.jsonl", LARGE))).curve
     with pytest.raises(UserError, match=r"no interval at its point \(too few runs\)"):
         follow(replace(made, points=(bare,)), curve, {})
+
+
+@pytest.mark.parametrize("first", [150, 1])
+def test_a_loss_that_is_no_number_any_more_is_an_alarm(
+    first: int, dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write(tmp_path / "log.jsonl", LARGE, last=200)
+    head, *lines = log.read_text().splitlines()
+    points = [json.loads(line) for line in lines]
+    for point in points[first - 1 :]:
+        point.update(train_loss=float("nan"))
+    log.write_text("\n".join([head, *map(json.dumps, points)]))
+    code, text = watched(log, dated, capsys)
+    assert (code, text) == (3, f"step {first}: the loss is not finite from here on, and the run has diverged\n")
+
+
+def test_what_watch_cannot_use_is_refused(dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write(tmp_path / "log.jsonl", LARGE)
+    assert watched(log, dated, capsys, "--below", "-1") == (
+        2, "isoflop: --below -1 is no loss; give a number above 0, such as --below 2.5\n"
+    )  # fmt: skip
+    table = str(tmp_path / "one.csv")
+    assert main(["import", str(log), "-o", table, "--curves", table]) == 2
+    assert "name two files" in capsys.readouterr().err
+    made = load_forecast(dated)
+    bare = replace(made, points=tuple({**p, "L": {**p["L"], "low": None}} for p in made.points), curves=None)
+    with pytest.raises(UserError, match="--curves needs a forecast with an interval at N and D"):
+        with_curves(bare, dated.parent / "curves.csv", read_runs(dated.parent / "runs.csv"))

@@ -29,7 +29,7 @@ from isoflop.wording import number, percent
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
 def holdout_error(sample: Sample) -> Measured:
-    """largest |ln(predicted / observed)| at the held-out largest size
+    """largest |ln(predicted / observed)| at the held-out largest size, where bands cover and no line does better
 
     The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
     known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them

@@ -122,12 +122,14 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
         return next(alone), next(alone)
     sides = [_with_partner(side.usable.frame, partners) for side in sample.sides]
     tables = [rows.assign(pair=_pair_of_runs(rows, sides[0])) for rows in sides]
+    chosen = {name: getattr(sample.fits.settings, name) for name in ("loss", "delta", "weights")}
     fits = [
-        fit(rows, sample.law, run="pair", interval="jackknife", by=name) for rows, name in zip(tables, by, strict=True)
+        fit(rows, sample.law, run="pair", interval="jackknife", by=name, **chosen)
+        for rows, name in zip(tables, by, strict=True)
     ]
     if any(each.optimum and each.optimum.spread and each.optimum.spread.bounded for each in fits):
         fits = [
-            fit_near(rows, sample.law, each, run="pair", interval="bootstrap", by=each.by)
+            fit_near(rows, sample.law, each, run="pair", interval="bootstrap", by=each.by, **chosen)
             for rows, each in zip(tables, fits, strict=True)
         ]
     return fits[0], fits[1]

@@ -1,6 +1,7 @@
 """Folders of runs of our own, by the curve.csv that each writes as it goes; finished ones are `isoflop collect`'s."""
 
 import csv
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,11 @@ def find(source: str) -> Iterator[Found]:
 def _read(folder: RunFolder) -> Log:
     config = FrozenConfig.from_json(folder.read_config() or {})
     log = Log(config.run_id, folder.path.name)
-    log.config = plain(columns(config), log.left_out) | ({"N": config.plan.N} if config.plan else {})
+    log.config = plain(columns(config), log.left_out)
+    if config.plan:
+        log.config["N"] = config.plan.N
+    elif folder.records.exists():
+        log.config["N"] = json.loads(folder.records.read_text(encoding="utf-8"))[0]["N"]
     with folder.curve.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             kept = {name: row[name] for name in ("step", "D", "lr")} | {"train_loss": row["L_train"]}
