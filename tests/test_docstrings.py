@@ -24,6 +24,7 @@ from isoflop import record
 # what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of
 # what it calls, not made
 CALLS_ALONE = {
+    "isoflop.analysis.claims.robust",
     "isoflop.analysis.holdout.watching.curves",
     "isoflop.analysis.holdout.watching.filter",
     "isoflop.analysis.holdout.watching.follow",
