@@ -24,6 +24,8 @@ from isoflop.wording import count, number, percent, short
 
 # a size by mistake this many times too large or too small
 DETOUR = 1.3
+# a share of the loss below which a decision names none
+_LEAST = 1e-4
 # a compute beyond the runs by less than this factor is among them
 BEYOND = 1.05
 # the end of an interval of N over its beginning from which it helps nobody to choose
@@ -157,7 +159,8 @@ class Decision:
             band = "" if self.L.low is None else f" ({self.L.low:.3f} to {self.L.high:.3f})"
             text += f"; expected loss {self.L.value:.3f}{band}{f' {self.unit}' * bool(self.unit)}"
         if self.detour is not None:
-            text += f"; {percent(DETOUR - 1, 0)} more or less N costs up to {percent(self.detour, 2)} of the loss"
+            cost = f"up to {percent(self.detour, 2)}" if self.detour > _LEAST else f"less than {percent(_LEAST, 2)}"
+            text += f"; {percent(DETOUR - 1, 0)} more or less N costs {cost} of the loss"
         text += f"; {self._rests()}."
         if self.reason:
             text += f"\nNo loss is predicted: {self.reason}."

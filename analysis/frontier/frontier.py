@@ -61,7 +61,8 @@ class Frontier:
     served       by the law: the same loss for the least compute in training and serving
     C            the largest budget asked for, else the largest that was run [FLOPs]; None without a law
     notes        what is odd about the runs
-    request     what was asked, for `decisions`
+    questions    what is odd about their units, which comes before all else
+    request      what was asked, for `decisions`
     """
 
     budgets: pd.DataFrame
@@ -72,6 +73,7 @@ class Frontier:
     served: pd.DataFrame = field(default_factory=pd.DataFrame)
     C: float | None = None
     notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
     request: Request = field(default_factory=Request)
 
     @cached_property
@@ -91,11 +93,12 @@ class Frontier:
             for name, x in self.approaches.items()
         }
         made = [decision.to_json() for decision in self.decisions]
-        return {"decisions": made, **tables, "approaches": approaches, "C": self.C, "notes": list(self.notes)}
+        notes = [*self.notes, *self.questions]
+        return {"decisions": made, **tables, "approaches": approaches, "C": self.C, "notes": notes}
 
     def __str__(self) -> str:
         used = self.budgets["used"].astype(bool)
-        lines = [*map(str, self.decisions), ""]
+        lines = [*map(str, self.decisions), *(f"First: {question}" for question in self.questions), ""]
         if used.any():
             lines += ["minima of budgets", _table(self.budgets[used].drop(columns=["bend", "used", "reason"]))]
         for reason, refused in self.budgets[~used].groupby("reason"):
@@ -157,7 +160,8 @@ def frontier(
     if law_fit is not None:
         budgets, approaches["isoflop"] = _add_bias(budgets, approaches["isoflop"], tuned, law_fit)
     asked = Request(target, level, law_fit, runs.loss_unit, price)
-    result = Frontier(budgets, approaches, cells, notes=tuple(_notes(runs, table)), request=asked)
+    said = tuple(_notes(runs, table)), tuple(units(runs.frame))
+    result = Frontier(budgets, approaches, cells, notes=said[0], questions=said[1], request=asked)
     if law_fit is None or not law_fit.splits:
         return result
     return _add_budgets(result, runs, law_fit, target, inference_tokens, level)
@@ -165,8 +169,7 @@ def frontier(
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
     mixed = [*mixtures(runs.frame), *mixed_texts(runs.usable.frame).values()]
-    notes = [*runs.notes, *runs.left_out, *mixed, *units(runs.frame)]
-    notes = list(dict.fromkeys(notes))
+    notes = list(dict.fromkeys([*runs.notes, *runs.left_out, *mixed]))
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > _COUNTED:
         notes.append(
@@ -194,7 +197,7 @@ def _add_budgets(
     return replace(
         result,
         C=C,
-        notes=(*result.notes, *filter(None, dict.fromkeys(odd))),
+        questions=(*result.questions, *filter(None, dict.fromkeys(odd))),
         target=pd.concat(rows, ignore_index=True) if rows else result.target,
         deviations=allocation.deviations(law_fit, C, level),
         served=pd.DataFrame(served),
@@ -247,8 +250,8 @@ def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit 
     with np.errstate(all="ignore"):  # a law at its bound has no best split
         G = float(law_fit.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in law_fit.values.items()}))
     status = "" if law_fit.status == FitStatus.CONVERGED else str(law_fit.status)
-    said = [note for note in law_fit.notes if note not in runs.notes]  # those are the frontier's own
-    reason = "; ".join(filter(None, [status, law_fit.reason, *said]))
+    own = {*runs.notes, *units(runs.frame)}  # of the frontier
+    reason = "; ".join(filter(None, [status, law_fit.reason, *(note for note in law_fit.notes if note not in own)]))
     a, b = law_fit.derived["a"], law_fit.derived["b"]
     if not law_fit.splits:
         return law_fit, Approach(Estimate(None), Estimate(None), None, int(law_fit.rows["C"].nunique()), reason)

@@ -81,9 +81,11 @@ _CORE = ("N", "D", "C", "L")
 # `params (M)`, `tokens [billions]`
 _BRACKETS = re.compile(r"(?P<name>.+?)[\s_]*[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]]")
 _LOG10 = re.compile(r"log_?10[\s_]*[(\[]?\s*(?P<name>.*?)\s*[)\]]?", re.IGNORECASE)
-# a factor or a function before a column, as notes print it and --columns takes it: `1e6*params`, `10^log_n`, `ln ppl`
+# a factor or a function of a column, as notes print it and --columns takes it: `1e6*params`, `10^log_n`, `ln ppl`
+_NUMBER = r"\d[\d.]*(?:e[-+]?\d+)?"
 _GIVEN = re.compile(
-    r"(?:(?P<factor>\d[\d.]*(?:e[-+]?\d+)?)(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+)", re.IGNORECASE
+    rf"(?:(?P<factor>{_NUMBER})(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+?)(?:\s*\*\s*(?P<times>{_NUMBER}))?",
+    re.IGNORECASE,
 )
 _AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*)\s*(?P<unit>[^\W\d]+)\.?\s*")
 # a size in the name of a model or of a column: 70M, 1.4b
@@ -138,6 +140,11 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
 
 
+def may_have_a_unit(ours: str, column: str) -> bool:
+    """Return whether the name of an amount ends in brackets."""
+    return ours in NAMES.amounts and bool(_BRACKETS.fullmatch(column.strip()))
+
+
 def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
     """Return how --columns `ours`=`text` is read: a column in the unit of its name, or with a factor or a function
     before it; None where there is no such column."""
@@ -147,7 +154,7 @@ def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
     if match is None or match["name"] not in table:
         return None
     kind = {"1": "log10", "l": "ln"}.get((match["kind"] or "")[:1].lower(), "")
-    return Reading(match["name"], float(match["factor"] or 1), kind)
+    return Reading(match["name"], float(match["factor"] or 1) * float(match["times"] or 1), kind)
 
 
 def _in_unit_of_name(table: pd.DataFrame, ours: str, column: str) -> Reading:
@@ -225,7 +232,7 @@ def _reading(column: str, names: Collection[str]) -> Reading | None:
             kind, unit = "log10", ""
     for split, suffix in _splits(bare) if not unit else [(bare, unit)]:
         factor = _factor(suffix) if suffix else 1.0
-        factor = NAMES.in_brackets.get(plain(suffix)) if factor is None and brackets else factor
+        factor = _factor_in_brackets(suffix) if factor is None and brackets else factor
         # `D_m` is the width of a model, `D (M)` and `D_millions` are amounts of data
         sure = kind or brackets or len(suffix) > 1
         if factor is not None and (plain(split) in names or (split in names and sure and (kind or factor != 1))):
@@ -250,6 +257,14 @@ def _factor(unit: str) -> float | None:
         return float(10.0 ** int(power[1]))
     known = {**NAMES.counts, **NAMES.flops}
     return known.get(word) or known.get(word.removesuffix("s"))
+
+
+def _factor_in_brackets(text: str) -> float | None:
+    """Return the one unit of `in M`, `Mio. Parameter`, `billions of tokens`; a letter is one only by itself."""
+    words = [word for word in plain(text).split("_") if word != "in"]
+    factors = [NAMES.in_brackets.get(word, _factor(word)) for word in words if len(word) > 1 or len(words) == 1]
+    known = [factor for factor in factors if factor is not None]
+    return known[0] if len(known) == 1 else None
 
 
 def _mostly_numbers(column: pd.Series) -> bool:

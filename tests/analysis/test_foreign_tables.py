@@ -133,6 +133,8 @@ def test_usual_names_are_taken_in_their_units_and_said(
         (["params", "tokens"], "N=1e6*params,D=1e9 * tokens", (2e6, 2e9)),
         (["Modellgröße (Mio.)", "Daten [Mrd.]"], "N=Modellgröße (Mio.),D=Daten [Mrd.]", (2e6, 2e9)),
         (["Paramètres (millions)", "Jetons (milliards)"], "D=Jetons (milliards)", (2e6, 2e9)),
+        (["params", "seen (in B)"], "N=params*1e6,D=seen (in B)", (2e6, 2e9)),
+        (["Modellgröße (Mio. Parameter)", "seen"], "N=Modellgröße (Mio. Parameter),D=seen", (2e6, 2.0)),
         (["Parameter (Bio.)", "size_millions"], "D=size_millions", (2e12, 2e6)),
         (["Parameter (Mio.)", "Token (Mrd.)"], "L=loss", (2e6, 2e9)),
         (["log10_n", "D_m"], "N=log10_n,D=D_m", (100.0, 2.0)),
@@ -145,6 +147,7 @@ def test_a_column_that_is_named_is_read_in_the_unit_of_its_name(
     pd.DataFrame([[2.0, 2.0, 3.0]], columns=[*columns, "loss"]).to_csv(tmp_path / "theirs.csv", index=False)
     table = read_runs(tmp_path / "theirs.csv", columns=pairs(named))
     assert (table["N"].iloc[0], table["D"].iloc[0], table["L"].iloc[0]) == (*values, 3.0)
+    assert not any("no unit" in note for note in table.notes)
     implied = [f"{ours}=" for ours, name in pairs(named).items() if name in columns and table[ours].iloc[0] != 2]
     assert all(any(ours in note for note in table.notes) for ours in implied)
 
@@ -526,6 +529,12 @@ def test_a_frontier_says_what_check_says_of_kinds_that_are_mixed() -> None:
 
 def _in_words(value: float) -> str:
     return f"{value / 1e9:.6g}B" if value >= 1e9 else f"{value / 1e6:.6g}M"
+
+
+def test_a_unit_that_is_not_known_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "theirs.csv").write_text("params (milj),tokens,loss\n2,3e9,3\n")
+    table = read_runs(tmp_path / "theirs.csv", columns={"N": "params (milj)"})
+    assert "no unit that is known: params (milj), taken as it is; --columns N=1e6*its_name" in table.notes[0]
 
 
 def _comma(values: Any) -> list[str]:
