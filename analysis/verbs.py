@@ -51,13 +51,7 @@ def check_command(rows: o.TableOptions, run: Annotated[str, ARGUMENTS["run"]] = 
 
 @app.command("fit")
 @expand
-def fit_command(
-    rows: o.RunOptions,
-    fitting: o.FitOptions,
-    *,
-    local: o.LocalOptions,
-    as_json: o.Json = False,
-) -> None:
+def fit_command(rows: o.RunOptions, fitting: o.FitOptions, *, local: o.LocalOptions, as_json: o.Json = False) -> None:
     """Fit a law to runs: parameters with intervals, and whether the data identify them.
 
     - `isoflop fit runs.csv --by family` - Chinchilla's law for each family

@@ -26,10 +26,7 @@ ENVIRONMENT = "ISOFLOP_EXTENSIONS"
 KEY = "isoflop.extensions"
 CONF = Path(__file__).parent / "conf"
 # a module that an extension may have -> the module of ours that imports it
-HOSTS = {
-    "laws": "isoflop.analysis.laws.declare",
-    "quantities": "isoflop.analysis.claims.quantities",
-}
+HOSTS = {"laws": "isoflop.analysis.laws.declare", "quantities": "isoflop.analysis.claims.quantities"}
 
 
 @dataclass(frozen=True)

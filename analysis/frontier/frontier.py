@@ -25,12 +25,7 @@ from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.decision import Approach, Decision, Request, decide, envelope, through_minima
-from isoflop.analysis.frontier.isoflop_minima import (
-    BUDGETS,
-    SIZES,
-    isoflop,
-    least_on_budget,
-)
+from isoflop.analysis.frontier.isoflop_minima import BUDGETS, SIZES, isoflop, least_on_budget
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows

@@ -14,14 +14,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from isoflop.analysis.laws.declare import TRAIN
-from isoflop.analysis.runs.names import (
-    NAMES,
-    SIZE,
-    Reading,
-    loss_of,
-    plain,
-    readings_of,
-)
+from isoflop.analysis.runs.names import NAMES, SIZE, Reading, loss_of, plain, readings_of
 from isoflop.wording import listed, printable
 
 # columns of losses from which a table is wide

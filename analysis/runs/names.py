@@ -82,11 +82,10 @@ _CORE = ("N", "D", "C", "L")
 _BRACKETS = re.compile(r"(?P<name>.+?)[\s_]*[(\[]\s*(?P<unit>[^)\]]*?)\s*[)\]]")
 _LOG10 = re.compile(r"log_?10[\s_]*[(\[]?\s*(?P<name>.*?)\s*[)\]]?", re.IGNORECASE)
 # a factor or a function of a column, as notes print it and --columns takes it: `1e6*params`, `10^log_n`, `ln ppl`
-_NUMBER = r"\d[\d.]*(?:e[-+]?\d+)?"
 _GIVEN = re.compile(
-    rf"(?:(?P<factor>{_NUMBER})(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+?)(?:\s*\*\s*(?P<times>{_NUMBER}))?",
-    re.IGNORECASE,
+    r"(?:(?P<factor>\d[\d.]*(?:e[-+]?\d+)?)(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+)", re.IGNORECASE
 )
+_FACTOR_AFTER = re.compile(r"(.+?)\s*\*\s*(\d[\d.]*(?:e[-+]?\d+)?)$", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*)\s*(?P<unit>[^\W\d]+)\.?\s*")
 # a size in the name of a model or of a column: 70M, 1.4b
 SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
@@ -140,21 +139,16 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
 
 
-def may_have_a_unit(ours: str, column: str) -> bool:
-    """Return whether the name of an amount ends in brackets."""
-    return ours in NAMES.amounts and bool(_BRACKETS.fullmatch(column.strip()))
-
-
 def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
     """Return how --columns `ours`=`text` is read: a column in the unit of its name, or with a factor or a function
     before it; None where there is no such column."""
     if text in table:
         return _in_unit_of_name(table, ours, text)
-    match = _GIVEN.fullmatch(text)
+    match = _GIVEN.fullmatch(_FACTOR_AFTER.sub(r"\2*\1", text))
     if match is None or match["name"] not in table:
         return None
     kind = {"1": "log10", "l": "ln"}.get((match["kind"] or "")[:1].lower(), "")
-    return Reading(match["name"], float(match["factor"] or 1) * float(match["times"] or 1), kind)
+    return Reading(match["name"], float(match["factor"] or 1), kind)
 
 
 def _in_unit_of_name(table: pd.DataFrame, ours: str, column: str) -> Reading:
@@ -262,9 +256,8 @@ def _factor(unit: str) -> float | None:
 def _factor_in_brackets(text: str) -> float | None:
     """Return the one unit of `in M`, `Mio. Parameter`, `billions of tokens`; a letter is one only by itself."""
     words = [word for word in plain(text).split("_") if word != "in"]
-    factors = [NAMES.in_brackets.get(word, _factor(word)) for word in words if len(word) > 1 or len(words) == 1]
-    known = [factor for factor in factors if factor is not None]
-    return known[0] if len(known) == 1 else None
+    known = {NAMES.in_brackets.get(word, _factor(word)) for word in words if len(word) > 1 or len(words) == 1} - {None}
+    return known.pop() if len(known) == 1 else None
 
 
 def _mostly_numbers(column: pd.Series) -> bool:

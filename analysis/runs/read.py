@@ -57,7 +57,7 @@ def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | s
     if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of, with_status
-    from isoflop.analysis.runs.names import NAMES, amounts, by_usual_names, in_its_unit, may_have_a_unit
+    from isoflop.analysis.runs.names import NAMES, amounts, by_usual_names, in_its_unit
 
     if not columns and (known := preset_of(table)):
         table, notes = known[0], [known[1]]
@@ -68,7 +68,8 @@ def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | s
         table, usual = by_usual_names(_rename(table, readings), {r.column for r in readings.values()})
         table = in_its_unit(table, readings["L"].column if "L" in readings else "")
         said = f"units by the names of columns: {', '.join(units)}; --columns N=1*its_name takes N as it is"
-        bare = [r.column for ours, r in readings.items() if r == (columns[ours], 1, "") and may_have_a_unit(ours, r[0])]
+        named = [r.column for ours, r in readings.items() if r == (columns[ours], 1, "") and ours in NAMES.amounts]
+        bare = [name for name in named if name.strip().endswith((")", "]"))]
         asked = f"no unit that is known: {', '.join(bare)}, taken as it is; --columns N=1e6*its_name gives a factor"
         notes = [*([note] if note else []), *([said] if units else []), *([asked] if bare else []), *usual]
     texts = [c for c in NAMES.amounts if c in table and not pd.api.types.is_numeric_dtype(table[c])]
