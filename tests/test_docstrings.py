@@ -24,7 +24,6 @@ from isoflop import record
 # what starts processes, or needs a trainer at work or rows that Props has not: every call is bound to the signature of
 # what it calls, not made
 CALLS_ALONE = {
-    "isoflop.analysis.claims.robust",
     "isoflop.analysis.holdout.watching.curves",
     "isoflop.analysis.holdout.watching.filter",
     "isoflop.analysis.holdout.watching.follow",
@@ -43,7 +42,7 @@ CALLS_ALONE = {
     "isoflop.sweeps.plan.recipe",
     "isoflop.sweeps.study_run",
     "isoflop.analysis.fitting.noise_trend",
-    "isoflop.analysis.claims.quantities.whole_runs",
+    "isoflop.analysis.claims.quantities.holdouts",
     "isoflop.sweeps.plan.buying",
     "isoflop.sweeps.plan.ladder",
     "isoflop.sweeps.costs",

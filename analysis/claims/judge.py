@@ -30,6 +30,7 @@ from isoflop.analysis.claims.verdict import (
     SubjectVerdict,
     combined,
     of_subjects,
+    robust,
 )
 from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.laws.declare import get_law
@@ -178,8 +179,6 @@ def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerd
         verdicts = _judge_outcomes(outcomes, rule)
     if not (rule.robust and any(verdict.verdict.decided for verdict in verdicts)):
         return of_subjects(rule, verdicts, lacks, unfinished)
-    from isoflop.analysis.claims.robust import robust
-
     table = as_runs(runs)
     settings = (fits or Fits(table)).settings
     try:

@@ -3,19 +3,25 @@
 The verdict of a rule follows from those of its subjects as the claim says: `all` is refuted by one counter-example and
 supported only by every subject; `any` is supported by one subject and refuted only by every subject; `count` says k of
 n once each is decided, and is supported by more than a share of them. Several rules of a claim combine as all or any.
+`robust:` asks that a subject stays decided under other choices of rows and of the objective.
 
     combined({VerdictKind.SUPPORTED, VerdictKind.UNTESTED}, how="any")      # supported
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from isoflop.analysis.claims.claim import Claim
-from isoflop.analysis.claims.declare import Pair
-from isoflop.analysis.claims.needs import Lacks, lacking_in_words
+from isoflop.analysis.claims.declare import Pair, Untested
+from isoflop.analysis.claims.needs import Lacks, Needs, lacking_in_words
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.rule import Rule
+from isoflop.analysis.fitting.settings import Settings
+from isoflop.wording import number
 
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}
 NUMBERS = ("statistic", "low", "high", "limit")
@@ -213,3 +219,42 @@ def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -
     return "; ".join(
         f"{kind.word} for {', '.join(names)}{f': {why}' if why else ''}" for (kind, why), names in groups.items()
     )
+
+
+def robust(
+    verdicts: Sequence[SubjectVerdict], rule: Rule, settings: Settings, again: Callable[[Rule, Settings], RuleVerdict]
+) -> tuple[list[SubjectVerdict], str]:
+    """Return the verdicts, inconclusive where another choice gives another one, and words for those.
+
+    again   judges a rule with other options of a fit
+
+    Untested where no runs are left under a condition, or it names a column that they lack.
+    """
+    objectives = {"Huber's objective": settings, "weighed squares": replace(settings, loss="l2", weights="auto")}
+    # what a whole design needs is asked of the whole: a part spans less
+    plain = replace(rule, robust=(), needs=Needs(tuned=rule.needs.tuned))
+    kept = {verdict.subject: verdict for verdict in verdicts}
+    frail = {}
+    for condition, (objective, chosen) in itertools.product(rule.robust, objectives.items()):
+        varied = replace(plain, where=" and ".join(filter(None, (rule.where, condition))))
+        whole = again(varied, chosen)
+        if not whole.subjects:
+            raise Untested(f"robust where {condition}: {whole.reason}")
+        found = {verdict.subject: verdict for verdict in whole.subjects}
+        for subject, one in kept.items():
+            absent = SubjectVerdict(rule, subject, VerdictKind.UNTESTED, "it has no runs")
+            other = found.get(subject, absent)
+            if one.verdict.decided and not _agree(one, other, rule):
+                at = other.reason if other.statistic is None else number(other.statistic)
+                frail[subject] = f"{other.verdict.word} ({at}) where {condition}, by {objective}"
+                reason = f"not robust: {frail[subject]}; {one.reason}"
+                kept[subject] = replace(one, verdict=VerdictKind.INCONCLUSIVE, reason=reason)
+    words = "".join(f"; {subject} is not robust: {said}" for subject, said in frail.items())
+    return [*kept.values()], words
+
+
+def _agree(one: SubjectVerdict, other: SubjectVerdict, rule: Rule) -> bool:
+    """Return whether two verdicts are one; where they say that two differ, in the same direction."""
+    differs = (one.verdict is VerdictKind.SUPPORTED) == ((rule.region.expected == "different") != rule.negated)
+    turned = np.sign(one.statistic or 0.0) != np.sign(other.statistic or 0.0)
+    return one.verdict is other.verdict and not (turned and rule.region.kind == "contrast" and differs)

@@ -6,7 +6,7 @@ import pytest
 from conftest import Rate
 
 from isoflop.analysis.claims.declare import Measured, NotIdentified, Sample, Untested
-from isoflop.analysis.claims.quantities.whole_runs import whole_run_error
+from isoflop.analysis.claims.quantities.holdouts import whole_run_error
 from isoflop.analysis.claims.region import Region, VerdictKind
 from isoflop.analysis.laws.declare import get_law
 

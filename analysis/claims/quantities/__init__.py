@@ -8,20 +8,19 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 
 from isoflop import extensions
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, Sample, listing, quantity
-from isoflop.analysis.claims.quantities import columns, laws, local, reach, tuning, whole_runs
+from isoflop.analysis.claims.quantities import columns, holdouts, laws, reach, tuning
 
 __all__ = [
     "QUANTITIES",
     "Measured",
     "Sample",
     "columns",
+    "holdouts",
     "laws",
     "listing",
-    "local",
     "quantity",
     "reach",
     "tuning",
-    "whole_runs",
 ]
 
 extensions.load("quantities")

@@ -1,15 +1,18 @@
-"""Quantities of a law and of the loss: held-out errors, parameters and their differences, losses at matched compute.
+"""Quantities of a law and of the loss: parameters and their differences, losses at matched compute; and what is
+read off a law at a point among the runs: slopes, loss, best split, speed-up.
 
 law_parameter(Sample(rows, law="chinchilla"), "alpha").value
+local_exponent_D(Sample(runs, law="power(D)", point={"D": 1e5})).value
 """
 
 import math
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pandas as pd
-from scipy.special import bdtr, stdtrit
+from scipy.special import stdtrit
 
-from isoflop.analysis.claims.declare import Check, Contrast, Measured, NotIdentified, Sample, Untested, quantity
+from isoflop.analysis.claims.declare import Contrast, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.claims.quantities.pairs import (
     both_fits,
     cells,
@@ -18,54 +21,14 @@ from isoflop.analysis.claims.quantities.pairs import (
     matched,
     mean_of_rungs,
 )
-from isoflop.analysis.fitting.diagnose import FitStatus, locked
+from isoflop.analysis.fitting.diagnose import locked
+from isoflop.analysis.fitting.local import EXPONENT, LOSS, SPLIT, Local, Space, centre
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest
 from isoflop.analysis.laws.declare import get_law
-from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
 from isoflop.wording import number, percent
 
-
-@quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
-def holdout_error(sample: Sample) -> Measured:
-    """largest |ln(predicted / observed)| at the held-out largest size, where bands cover and no line does better
-
-    The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
-    known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
-    (Bonferroni over cells). The status of the law's parameters plays no part: a flat E that trades against an exponent
-    may predict well. But where the fit is open, a near miss may be luck, and its band at the largest size has to be no
-    wider than the tolerance. Three more checks belong to it: prediction bands, of noise, parameters and form, that
-    cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
-    there is none to predict.
-    """
-    noise = sample.runs.seed_noise
-    if noise.sd is None:
-        raise Untested("no cell has two seeds, so the seed noise is unknown")
-    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
-    gained = gain(sample, tolerance)
-    test = backtest(sample.runs, sample.law, axis=sample.axis, fits=sample.fits)
-    last = test.last
-    if last.status == "refused":
-        raise NotIdentified(last.reason)
-    cells = _cell_errors(last, "error")
-    half = stdtrit(noise.df, 1 - (1 - sample.level) / 2 / len(cells)) * noise.sd / np.sqrt(cells["n"])
-    size = cells["error"].abs()
-    place = int(size.to_numpy().argmax())
-    worst = cells.iloc[place]
-    sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
-    checks = (gained, _covers(test), *sharp, _no_better_line(last, noise))
-    top = last.errors[sample.axis].max()
-    off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
-    seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
-    known = percent(float(half.iloc[place]), 2)
-    reason = (
-        f"from {sample.axis} up to {number(last.cut)} ({last.n_runs} runs, fit {last.status.replace('_', ' ')}) "
-        f"the loss at {number(top)} is predicted {off}; with {seeds} there it is known to ±{known} "
-        f"(seed noise {percent(noise.sd, 2)})"
-    )
-    low, high = float((size - half).clip(lower=0).max()), float((size + half).max())
-    return Measured(float(size.max()), low, high, noise.sd, checks, reason)
+at_point = partial(quantity, needs=("law",), takes=("point",))
 
 
 @quantity(
@@ -126,61 +89,6 @@ def law_contrast(sample: Sample, name: str) -> Contrast:
     return contrast(sample.once(_paired, sample), lambda **p: p[name] if name in p else law.derive(p)[name], name)
 
 
-def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:
-    """Return the mean error of each held-out cell (one N and D), and its number of runs."""
-    key = [c for c in ("N", "D", "C") if c in fold.errors] or ["reach"]
-    grouped = fold.errors.groupby(key)[column]
-    return pd.DataFrame({"error": grouped.mean(), "n": grouped.count()}).reset_index()
-
-
-def gain(sample: Sample, tolerance: float) -> Check:
-    """Check that the loss falls along the axis by more than the tolerance."""
-    rows = sample.runs.usable.frame
-    loss = rows.assign(ln_L=np.log(rows["L"])).groupby(sample.axis)["ln_L"].mean().sort_index()
-    fall = float(loss.iloc[0] - loss.iloc[-1])
-    if fall <= tolerance:
-        raise NotIdentified(
-            f"the loss falls by {percent(fall, 2)} over the range of {sample.axis}, no more than the tolerance of "
-            f"{percent(tolerance, 2)}: there is no gain to predict"
-        )
-    return Check(True, f"the loss falls by {percent(-math.expm1(-fall), 0)} over the range")
-
-
-def _covers(test: Backtest) -> Check:
-    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) cannot explain it.
-
-    The losses of one hold-out stand on one fit and miss together, so chance counts hold-outs and not losses.
-    """
-    inside, known = test.coverage
-    if not known:
-        return Check(None, "no prediction interval exists for any hold-out")
-    within = f"their {percent(test.level, 0)} interval over {len(test.folds)} hold-outs"
-    text = f"{inside} of {known} held-out losses inside {within}"
-    if inside >= 0.8 * known:
-        return Check(True, text)
-    rows = test.rows.assign(hit=lambda r: (r["low"] <= r["L"]) & (r["L"] <= r["high"]))
-    shares = rows[rows["low"].notna() & rows["high"].notna()].groupby("cut")["hit"].mean()
-    chance = float(bdtr((shares >= 0.8).sum(), len(shares), test.level))
-    return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
-
-
-def _sharp(fold: HeldOut, tolerance: float) -> Check:
-    """Check that the band at the largest size is no wider than the tolerance."""
-    low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
-    half = np.log(high / low) / 2
-    if np.isnan(half).any():
-        return Check(None, "no prediction band exists at the largest size")
-    wide = float(half.max())
-    return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
-
-
-def _no_better_line(fold: HeldOut, noise: SeedNoise) -> Check:
-    """Check that the law is not worse than the straight line without E by more than two seed standard deviations."""
-    law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
-    held = law - line <= 2 * (noise.sd or 0.0)
-    return Check(held, f"the straight line without E is {percent(line, 2)} off")
-
-
 def _identified(fitted: Fit) -> Fit:
     if fitted.status in ("not_identified", "starts_disagree", "at_bound"):
         raise NotIdentified(f"the fit is {fitted.status.replace('_', ' ')}: {fitted.reason}")
@@ -212,3 +120,96 @@ def _paired(sample: Sample) -> tuple[Fit, Fit]:
         except NotIdentified as outcome:
             raise NotIdentified(f"{name}: {outcome}") from None
     return fits
+
+
+@at_point(wording="among the runs −∂ ln L / ∂ ln N is {amount}")
+def local_exponent_N(sample: Sample) -> Measured:
+    """-∂ ln L / ∂ ln N of the fitted law at a point among the runs"""
+    return _local(sample, "N")
+
+
+@at_point(wording="among the runs −∂ ln L / ∂ ln D is {amount}")
+def local_exponent_D(sample: Sample) -> Measured:
+    """-∂ ln L / ∂ ln D of the fitted law at a point among the runs"""
+    return _local(sample, "D")
+
+
+@at_point(wording="among the runs −d ln L / d ln C is {amount}")
+def local_exponent_C(sample: Sample) -> Measured:
+    """-d ln L / d ln C at a point among the runs, along the optimum or the runs' D/N"""
+    return _local(sample, "C")
+
+
+@at_point(wording="the loss by {law} at a point among the runs is {amount}")
+def local_loss(sample: Sample) -> Measured:
+    """loss of the fitted law at a point among the runs"""
+    measured = _local(sample, "local_loss")
+    return replace(measured, unit=sample.runs.usable.loss_unit)
+
+
+@at_point(wording="the best D/N by {law} is {amount}")
+def best_D_per_N(sample: Sample) -> Measured:
+    """best D/N by the fitted law at the compute of a point among the runs"""
+    return _local(sample, "best_D_per_N")
+
+
+@at_point(
+    subject="pair", of="local", wording="among the runs {of} of {law} is {amount} lower for {lower} than for {higher}"
+)
+def local_contrast(sample: Sample, name: str) -> Contrast:
+    """difference of a local quantity of the law between two families at one point among their runs
+
+    Runs and interval as in law_contrast; it needs no parameter to be identified.
+    """
+    fits, local, point = sample.once(_at_one_point, sample)
+    law, place = fits[0].law, next((each.place for each in local if not each.inside), local[0].place)
+    for each, family in zip(local, sample.pair, strict=True):
+        if name in each.missing:
+            raise NotIdentified(f"{family}: {name} is not identified at {place}: {each.missing[name]}")
+    along = "ray" if "ray" in {each.along for each in local} else local[0].along
+    function = Space(law, pd.concat([each.rows for each in fits])).quantity(name, point, along)
+    difference = contrast(fits, function, name)
+    return replace(difference, reason=f"{difference.reason} at {place}")
+
+
+@at_point(subject="pair", unit="times", wording="for the same loss {lower} {amount} than {higher}")
+def effective_speedup(sample: Sample) -> Contrast:
+    """ln of the compute that one family needs over that of another for the same loss
+
+    By default at the largest compute that both have; point: {C: 1e20} or {L: 2.1} states another.
+    """
+    from isoflop.analysis.holdout.speedup import speedup
+
+    one, two = (
+        sample.fits.law(sample.law, side.usable, by={"family": name})
+        for side, name in zip(sample.sides, sample.pair, strict=True)
+    )
+    ratio = speedup(two, one, sample.point or None, sample.level)
+    if ratio.error is None or ratio.estimate.value is None:
+        raise NotIdentified(ratio.reason)
+    spent = f"{number(ratio.compute[1])} and {number(ratio.compute[0])} for a loss of {ratio.loss:.4g}"
+    return Contrast(math.log(ratio.estimate.value), ratio.error, ratio.dof, reason="; ".join([spent, *ratio.notes]))
+
+
+def _local(sample: Sample, name: str) -> Measured:
+    """Return a local quantity of the law on the runs of one family; an exponent by its column."""
+    fitted = sample.fits.law(sample.law, sample.runs.usable, level=sample.level)
+    local = fitted.local(sample.point)
+    name = name if name in (LOSS, SPLIT) else f"{EXPONENT}{name}"
+    if name not in local.estimates:
+        raise Untested(f"law {sample.law} has no {name}; it has {', '.join(local.estimates)}")
+    estimate = local.estimates[name]
+    if estimate.value is None or (estimate.low is None and estimate.high is None):
+        raise NotIdentified(f"{name} is not identified at {local.place}: {local.missing.get(name, fitted.reason)}")
+    along = f" along the {local.along}" if name == f"{EXPONENT}C" and local.along else ""
+    reason = f"{sample.law} on {fitted.n_runs} runs at {local.place}{along}"
+    return Measured(estimate.value, estimate.low, estimate.high, reason=reason)
+
+
+def _at_one_point(sample: Sample) -> tuple[tuple[Fit, Fit], tuple[Local, Local], dict[str, float]]:
+    """Return the law on both families, what it is at one point of both, and the point."""
+    fits = both_fits(sample)
+    law = fits[0].law
+    point = centre(law, pd.concat([each.rows for each in fits])) | dict(sample.point)
+    one, two = (each.local(point) for each in fits)
+    return fits, (one, two), point

@@ -1,27 +1,71 @@
-"""Hold-outs of whole runs: a mark that shares its trunk with fitted rows is no hold-out.
+"""Quantities of hold-outs: of the largest size, and of whole runs, as a mark that shares its trunk with fitted rows is
+no hold-out.
 
 whole_run_error(Sample(rows, law="chinchilla", axis="C")).value
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 from isoflop.analysis.claims.declare import Check, Measured, NotIdentified, Sample, Untested, quantity
-from isoflop.analysis.claims.quantities.laws import gain
+from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import observe
 from isoflop.analysis.fitting.noise_trend import noise_trend
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.holdout.backtest import HeldOut, hold_out
+from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest, hold_out
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.cells import SeedNoise
 from isoflop.analysis.runs.levels import level_index
-from isoflop.wording import percent
+from isoflop.wording import number, percent
 
 # the median of |z|, z standard normal
 MEDIAN = 0.6745
+
+
+@quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction is off by {amount}")
+def holdout_error(sample: Sample) -> Measured:
+    """largest |ln(predicted / observed)| at the held-out largest size, where bands cover and no line does better
+
+    The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
+    known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
+    (Bonferroni over cells). The status of the law's parameters plays no part: a flat E that trades against an exponent
+    may predict well. But where the fit is open, a near miss may be luck, and its band at the largest size has to be no
+    wider than the tolerance. Three more checks belong to it: prediction bands, of noise, parameters and form, that
+    cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
+    there is none to predict.
+    """
+    noise = sample.runs.seed_noise
+    if noise.sd is None:
+        raise Untested("no cell has two seeds, so the seed noise is unknown")
+    tolerance = sample.region.band(noise.sd) if sample.region else 0.0
+    gained = gain(sample, tolerance)
+    test = backtest(sample.runs, sample.law, axis=sample.axis, fits=sample.fits)
+    last = test.last
+    if last.status == "refused":
+        raise NotIdentified(last.reason)
+    cells = _cell_errors(last, "error")
+    half = stdtrit(noise.df, 1 - (1 - sample.level) / 2 / len(cells)) * noise.sd / np.sqrt(cells["n"])
+    size = cells["error"].abs()
+    place = int(size.to_numpy().argmax())
+    worst = cells.iloc[place]
+    sharp = () if last.status == FitStatus.CONVERGED else (_sharp(last, tolerance),)
+    checks = (gained, _covers(test), *sharp, _no_better_line(last, noise))
+    top = last.errors[sample.axis].max()
+    off = f"{percent(abs(math.expm1(worst['error'])), 2)} too {'high' if worst['error'] > 0 else 'low'}"
+    seeds = f"{worst['n']:.0f} seed{'s' if worst['n'] > 1 else ''}"
+    known = percent(float(half.iloc[place]), 2)
+    reason = (
+        f"from {sample.axis} up to {number(last.cut)} ({last.n_runs} runs, fit {last.status.replace('_', ' ')}) "
+        f"the loss at {number(top)} is predicted {off}; with {seeds} there it is known to ±{known} "
+        f"(seed noise {percent(noise.sd, 2)})"
+    )
+    low, high = float((size - half).clip(lower=0).max()), float((size + half).max())
+    return Measured(float(size.max()), low, high, noise.sd, checks, reason)
 
 
 @quantity(needs=("law", "axis"), unit="percent", wording="the worst prediction of a run left out is off by {amount}")
@@ -53,6 +97,61 @@ def whole_run_error(sample: Sample) -> Measured:
     low, high = float(((size - half) * part).clip(min=0).max()), float(((size + half) * part).max())
     checks = gain(sample, float(band[place])), _beats_line(cells, sd)
     return Measured(float(size[place]), low, high, sd, checks, reason)
+
+
+def _cell_errors(fold: HeldOut, column: str) -> pd.DataFrame:
+    """Return the mean error of each held-out cell (one N and D), and its number of runs."""
+    key = [c for c in ("N", "D", "C") if c in fold.errors] or ["reach"]
+    grouped = fold.errors.groupby(key)[column]
+    return pd.DataFrame({"error": grouped.mean(), "n": grouped.count()}).reset_index()
+
+
+def gain(sample: Sample, tolerance: float) -> Check:
+    """Check that the loss falls along the axis by more than the tolerance."""
+    rows = sample.runs.usable.frame
+    loss = rows.assign(ln_L=np.log(rows["L"])).groupby(sample.axis)["ln_L"].mean().sort_index()
+    fall = float(loss.iloc[0] - loss.iloc[-1])
+    if fall <= tolerance:
+        raise NotIdentified(
+            f"the loss falls by {percent(fall, 2)} over the range of {sample.axis}, no more than the tolerance of "
+            f"{percent(tolerance, 2)}: there is no gain to predict"
+        )
+    return Check(True, f"the loss falls by {percent(-math.expm1(-fall), 0)} over the range")
+
+
+def _covers(test: Backtest) -> Check:
+    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) cannot explain it.
+
+    The losses of one hold-out stand on one fit and miss together, so chance counts hold-outs and not losses.
+    """
+    inside, known = test.coverage
+    if not known:
+        return Check(None, "no prediction interval exists for any hold-out")
+    within = f"their {percent(test.level, 0)} interval over {len(test.folds)} hold-outs"
+    text = f"{inside} of {known} held-out losses inside {within}"
+    if inside >= 0.8 * known:
+        return Check(True, text)
+    rows = test.rows.assign(hit=lambda r: (r["low"] <= r["L"]) & (r["L"] <= r["high"]))
+    shares = rows[rows["low"].notna() & rows["high"].notna()].groupby("cut")["hit"].mean()
+    chance = float(bdtr((shares >= 0.8).sum(), len(shares), test.level))
+    return Check(False if chance < 0.05 else None, f"{text} (80 % are required)")
+
+
+def _sharp(fold: HeldOut, tolerance: float) -> Check:
+    """Check that the band at the largest size is no wider than the tolerance."""
+    low, high = (fold.errors[side].to_numpy(float) for side in ("low", "high"))
+    half = np.log(high / low) / 2
+    if np.isnan(half).any():
+        return Check(None, "no prediction band exists at the largest size")
+    wide = float(half.max())
+    return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
+
+
+def _no_better_line(fold: HeldOut, noise: SeedNoise) -> Check:
+    """Check that the law is not worse than the straight line without E by more than two seed standard deviations."""
+    law, line = (float(_cell_errors(fold, c)["error"].abs().max()) for c in ("error", "error_line"))
+    held = law - line <= 2 * (noise.sd or 0.0)
+    return Check(held, f"the straight line without E is {percent(line, 2)} off")
 
 
 def _without_largest(sample: Sample) -> tuple[HeldOut, int]:
