@@ -3,10 +3,13 @@
 import contextlib
 import fcntl
 import gc
+import itertools
 import json
 import os
 import subprocess
 import tempfile
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +49,31 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def sampled(names: list[str], size: int) -> set[str]:
+    """Return so many of these names, spread over the list: of each of `size` equal parts, the one of the least hash."""
+    edges = [round(part * len(names) / size) for part in range(size + 1)]
+    parts = [names[begin:end] for begin, end in itertools.pairwise(edges)]
+    return {min(part, key=lambda name: zlib.crc32(name.encode())) for part in parts if part}
+
+
+def leave_to_the_night(items: list[pytest.Item]) -> None:
+    """Mark as nightly what the marker `sample` of a test leaves out: all of its cases but a few."""
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample") and not item.get_closest_marker("nightly"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for several in cases.values():
+        (size,) = several[0].get_closest_marker("sample").args
+        kept = sampled([item.nodeid for item in several], size)
+        for item in several:
+            if item.nodeid not in kept:
+                item.add_marker("nightly")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, then others with slow tests, so that no worker is left alone with one at the end."""
+    """Take the samples, and put the longest files first, then others with slow tests, so that no worker ends alone."""
+    leave_to_the_night(items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (rank.get(item.path.stem, len(LONGEST)), item.path not in slow))

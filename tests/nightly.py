@@ -49,6 +49,11 @@ PIECES: dict[str, tuple[str, ...]] = {
         "--blows", "20", "--folders", "20", "--tables", "60",
     ),
 }  # fmt: skip
+NAMED = [f"--ignore={word}" for line in PIECES.values() for word in line if "/test_" in word]
+ROOMS = ("tests/analysis", "tests/scaling", "tests/sweeps")
+# what else is marked, room by room: no file of a piece above
+PIECES |= {f"rest-{Path(room).name}": (*PYTEST, room, *NAMED) for room in ROOMS}
+PIECES["rest-whole"] = (*PYTEST, "tests", *(f"--ignore={room}" for room in ROOMS), *NAMED)
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ dashboard T --project x/y/z
 """
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("command", WRONG.strip().splitlines())
 def test_a_wrong_command_is_one_sentence(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,6 +221,7 @@ def test_help_lists_the_verbs_and_examples(isoflop: Isoflop) -> None:
     assert "isoflop train -m" in done.stdout
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_teaches(isoflop: Isoflop, verb: str) -> None:
     done = isoflop(verb, "--help")
@@ -251,6 +253,7 @@ def test_the_help_of_train_teaches_its_words_and_choices(isoflop: Isoflop) -> No
     assert sum(line.startswith("  isoflop train ") for line in said.splitlines()) == 5
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["train", "--cfg", "job"], ["fit", "--help"]])
 def test_a_reader_that_leaves_early_is_no_error(arguments: list[str]) -> None:
     command = f"set -o pipefail; {sys.executable} -m isoflop.cli {' '.join(arguments)} | head -c 1"
@@ -328,6 +331,7 @@ def test_a_table_needs_a_name(isoflop: Isoflop, tmp_path: Path) -> None:
     assert "is a folder; name the table, as in -o" in sentence(done)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(("given", "said"), MISTAKES, ids=[given for given, _ in MISTAKES])
 def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     isoflop: Isoflop, tmp_path: Path, given: str, said: list[str]
@@ -338,6 +342,7 @@ def test_a_mistake_gets_one_sentence_and_leaves_nothing(
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -37,12 +37,16 @@ def pattern(lines: list[str]) -> str:
 RUN = re.compile("^```(console|python)", re.MULTILINE)
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in DOCS[1:] if RUN.search(page.read_text())]
+# what trains sweeps, or fits for minutes
+LONG = {"adding", "adding_analysis", "adding_runs", "clusters", "fair", "layer", "tutorial", "watching"}
 # pages that a newcomer reads from end to end; the rest is written by programs
 HOW_TO = [page for page in (ROOT / "docs").glob("*.md") if page.stem not in ("answers", "others", "gallery")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=page.stem, marks=[pytest.mark.nightly] * (page.stem in LONG)) for page in PAGES]
+)
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, python: Path) -> None:
     env = os.environ | {"COLUMNS": "120", "OMP_NUM_THREADS": "1", "ISOFLOP_DATA": str(tmp_path / ".data")}
     for table in (ROOT / "docs").glob("*.csv"):

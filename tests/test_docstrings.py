@@ -54,6 +54,16 @@ CALLS_ALONE = {
 }
 MODULES = {examples.dotted(path): path for path in examples.modules()}
 EXAMPLES = {name: code for name, path in MODULES.items() if (code := examples.example(path))}
+# what draws studies, fits many or draws pages: in the suite its calls are bound, and made at night
+LONG = {
+    "isoflop.analysis.claims.planned.power",
+    "isoflop.analysis.design.simulate",
+    "isoflop.analysis.report.figures.base",
+    "isoflop.analysis.report.report",
+    "isoflop.analysis.report.scorecard",
+    "isoflop.analysis.report.view",
+    "isoflop.scaling.estimate",
+}
 COMMANDS = [(name, command) for name, path in MODULES.items() for command in examples.commands(path)]
 
 
@@ -408,10 +418,17 @@ def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
         registry.update(entries)
 
 
+@pytest.mark.parametrize("name", sorted(LONG))
+def test_the_calls_of_a_long_example_fit_their_signatures(name: str) -> None:
+    check_calls(EXAMPLES[name], vars(importlib.import_module(name)))
+
+
 @pytest.mark.filterwarnings(
     "ignore::FutureWarning", "ignore:.*does not have many workers", "ignore:.*`srun` command", "ignore:.*`configure_"
 )
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG)) for name in EXAMPLES]
+)
 def test_an_example_runs(name: str, there: Props) -> None:
     code, module = EXAMPLES[name], vars(importlib.import_module(name))
     names = examples.needs(code, module)

@@ -164,6 +164,7 @@ def test_claims_and_figures_of_an_extension_join_ours(tmp_path: Path) -> None:
 BUILT = "    def build(self, task):\n        return super().build(task).bodies\n"
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("verb", "code", "sentence"),
     [

@@ -9,6 +9,7 @@ import pytest
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA") or "missing"
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in golden.cases() if case.quick])
 def test_outputs_are_those_that_were_recorded(case: golden.Case) -> None:
     if case.public and not Path(FOLDER).is_dir():

@@ -67,6 +67,7 @@ def test_an_editable_install_shows_the_working_tree(built: dict[str, Path], tmp_
     assert all(Path(path).is_relative_to(built["editable"]) for path in where.split())
 
 
+@pytest.mark.sample(1)
 def test_it_imports_beside_folders_of_the_same_names(installed: Installed) -> None:
     code = "import isoflop as iso; print(iso.get_law('chinchilla').formula, len(iso.load_claims()) > 3)"
     assert "E + A N^-alpha + B D^-beta True" in installed.module("-c", code)
@@ -74,6 +75,7 @@ def test_it_imports_beside_folders_of_the_same_names(installed: Installed) -> No
     assert "fit" in installed.module("-m", "isoflop.analysis", "--help")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_sweep_runs_and_is_judged_beside_folders_of_the_same_names(built: dict[str, Path], tmp_path: Path) -> None:
     use = Installed(tmp_path, "wheel", built["wheel"])

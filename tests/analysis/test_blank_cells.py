@@ -14,6 +14,7 @@ from isoflop.analysis.verbs import main
 from isoflop.errors import CellError, FitError
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("verb", ["check", "fit", "predict", "compare", "frontier", "judge", "report", "plot"])
 def test_rows_without_a_loss_are_counted_and_left_out(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -51,6 +52,7 @@ def test_a_column_that_could_be_the_size_is_asked_for_by_its_name() -> None:
     assert any("if it is weights, say so" in f.sentence for f in check(foreign).findings)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("knob", "word"), [("depth", "failed"), ("width", "=1+1")])
 def test_a_word_in_a_column_of_a_knob_is_a_note_of_judge_and_report(
     knob: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

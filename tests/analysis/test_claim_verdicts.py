@@ -336,6 +336,7 @@ def test_h1_to_h37_ship_with_a_rule_each_and_say_what_is_expected() -> None:
                 get_law(rule.formula)
 
 
+@pytest.mark.nightly
 def test_power_is_the_share_of_drawn_studies_that_decide() -> None:
     rule = Rule("run_mean", Region(above=0), of=("probe.x.y",), effect=1.0, noise=0.1)
     claim = Claim("x", "Above 0.", rule=rule)
@@ -367,6 +368,7 @@ def few_studies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # claims whose quantity is cheap to draw and to judge, each on the smallest design that its needs allow
+@pytest.mark.sample(1)
 @pytest.mark.usefixtures("few_studies")
 @pytest.mark.parametrize(
     ("name", "groups", "names"),

@@ -51,6 +51,7 @@ def budgets(sizes: Sequence[float], seeds: int = 1) -> pd.DataFrame:
 # --- what a design resolves
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("decades", "known"), [(1.5, 0.022), (2.5, 0.008)])
 def test_a_grid_of_six_by_six_tells_alpha_as_well_as_is_known(decades: float, known: float) -> None:
     rows, studies = grid(decades), 24
@@ -71,6 +72,7 @@ def test_two_hundredths_of_alpha_take_two_and_a_half_decades_and_three_seeds() -
     assert told(2.5, 3) < 0.02 < min(told(2.5, 1), told(1.5, 3))
 
 
+@pytest.mark.nightly
 def test_the_expected_half_width_is_that_of_real_studies() -> None:
     rows = grid(2.5)
     found = resolve(rows, TRUTH, studies=20, seconds=np.inf, loss="l2")
@@ -89,6 +91,7 @@ def test_the_expected_half_width_is_that_of_real_studies() -> None:
     assert (alpha.intervals, found.statuses) == (20, {"converged": 20})
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("settings", [{"loss": "l2"}, {}])
 @pytest.mark.parametrize("marks", [False, True])
 def test_the_delta_method_agrees_with_the_spread_of_real_fits(settings: dict[str, str], marks: bool) -> None:

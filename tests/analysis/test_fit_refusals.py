@@ -231,6 +231,7 @@ def test_estimates_at_the_ends_of_the_doubles_make_no_warning(method: str, value
             assert all(x is None or np.isfinite(x) for x in (found.low, found.high))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
 @pytest.mark.parametrize("loss", ["huber", "l1", "l2"])
 def test_a_flat_loss_is_an_answer_without_warnings(loss: str, noise: float) -> None:

@@ -584,6 +584,7 @@ FOREIGN: dict[str, tuple[str, Any, list[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", FOREIGN)
 def test_of_twelve_foreign_tables_the_best_size_is_found_by_one_command(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

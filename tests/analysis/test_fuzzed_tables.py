@@ -50,7 +50,7 @@ def examples(suite: int, night: int) -> pytest.MarkDecorator:
 
 @pytest.mark.slow
 # at night nearly every pair of a law and an interval
-@examples(30, night=120)
+@examples(15, night=120)
 def test_a_fit_of_anything_is_an_answer_or_a_sentence(tables_made: int) -> None:
     @settings(max_examples=tables_made, **SAME_EVERY_TIME)
     @given(
@@ -88,7 +88,7 @@ def check_fit(table: pd.DataFrame, law: str, loss: str, interval: str, share: bo
 
 
 @pytest.mark.slow
-@examples(8, night=40)
+@examples(4, night=40)
 def test_a_frontier_or_comparison_of_anything_is_an_answer_or_a_sentence(tables_made: int) -> None:
     @settings(max_examples=tables_made, **SAME_EVERY_TIME)
     @given(table=tables())

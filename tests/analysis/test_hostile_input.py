@@ -94,6 +94,7 @@ def test_laws_that_are_chosen_by_what_varies_pass_over_no_cell(
     assert f"{path} has no rows to fit (left out" in capsys.readouterr().err
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("verb", ["judge", "report", "compare", "frontier", "predict", "fit"])
 def test_columns_where_and_by_mean_the_same_to_every_verb(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -196,6 +197,7 @@ def test_a_pipe_a_device_and_an_endless_line_are_refused_at_once(
         read_claim(tmp_path / "claim.yaml")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("holds", [None, "run_id,mark\nx,1\n", "run_id," + "x" * 3 * 2**20])
 def test_profiles_beside_a_table_are_read_as_it_is_and_a_page_says_why_not(
     holds: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -138,6 +138,7 @@ def test_a_sweep_of_which_no_run_finished_is_a_sentence_of_judge_and_a_page_of_r
         assert words in page
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("content", [
     "run_id,status,family,N,D,C,L\na,ok,mlp,1e4,1e5,1e10,2.0\n",
     "N,D,L\n1e4,1e5,2.0\n",

@@ -209,6 +209,7 @@ def test_scatter_that_grows_with_size_widens_the_band() -> None:
     assert even.at([np.array([1e6]), np.ones(1)])[0] >= even.pooled
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("arguments", "keys"),
     [
@@ -231,6 +232,7 @@ def test_json_is_one_document(
     assert capsys.readouterr().out
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("verb", [["compare", "--laws", "power(D)", "--axis", "D"], ["frontier"]])
 def test_by_gives_each_group_what_it_has_alone(
     verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

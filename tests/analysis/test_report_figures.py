@@ -126,6 +126,7 @@ def test_searched_rates_are_shown_and_the_laws_stand_on_the_best(everything: Vie
     assert any("the best lr of each" in note for note in everything.notes)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "json", "csv"])
 def test_one_figure_is_written_in_the_format_of_its_file(tmp_path: Path, suffix: str) -> None:
     table = (

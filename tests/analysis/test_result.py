@@ -36,6 +36,7 @@ def rows() -> pd.DataFrame:
     return grid_study(["lstm"])
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "options", [{}, {"loss": "l2"}, {"interval": "none"}, {"pin": {"E": 0.9}}, {"prior": {"E": (0.9, 0.05)}}]
 )

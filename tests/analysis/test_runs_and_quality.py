@@ -176,6 +176,7 @@ def test_tune_of_what_was_not_searched_is_a_sentence() -> None:
         as_runs(grid()).tuned(["rate"])
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
 def test_every_verb_takes_the_best_of_each_cell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: list[str]

@@ -34,6 +34,7 @@ def families(noise: float = 0.0, seed: int = 0, E: float | None = None) -> pd.Da
     return pd.concat(tables, ignore_index=True).assign(run_id=range(108))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("loss", ["huber", "l1", "l2"])
 @pytest.mark.parametrize("share", [["E"], ["E", "beta"]])
 def test_shared_parameters_are_recovered_from_noiseless_rows(loss: str, share: list[str]) -> None:

@@ -35,6 +35,7 @@ def recipes(noise: float, seed: int = 0) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("law", ["chinchilla", "multiplicative"])
 @pytest.mark.parametrize("at", [None, {"L": 3.0}, {"C": 1e18}])
 def test_a_known_speed_up_is_found_at_a_loss_and_at_a_compute(law: str, at: dict[str, float] | None) -> None:

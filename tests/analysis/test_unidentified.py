@@ -29,6 +29,7 @@ def simulated(design: str, seed: int) -> pd.DataFrame:
     return pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(0.005 * rng.standard_normal(len(N)))})
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("design", "cause", "identified"),
     [

@@ -2,7 +2,6 @@
 
 import csv
 import errno
-import itertools
 import json
 import math
 import tempfile
@@ -73,18 +72,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFo
     return train
 
 
-# every stop, every family and both recipes; all pairs of them at night
-PAIRS = itertools.product([1, 2, 20, 45], [("lstm", "adamw"), ("transformer", "adamw"), ("mlp", "muon")])
-CHOSEN = {(2, "lstm"), (45, "mlp"), (1, "transformer"), (20, "transformer")}
-
-
-@pytest.mark.parametrize(
-    ("stop", "family", "recipe"),
-    [
-        pytest.param(stop, family, recipe, marks=[] if (stop, family) in CHOSEN else pytest.mark.nightly)
-        for stop, (family, recipe) in PAIRS
-    ],
-)
+@pytest.mark.sample(3)
+@pytest.mark.parametrize(("family", "recipe"), [("lstm", "adamw"), ("transformer", "adamw"), ("mlp", "muon")])
+@pytest.mark.parametrize("stop", [1, 2, 20, 45])
 def test_an_interrupted_run_ends_as_an_undisturbed_one(
     undisturbed: Callable[..., RunFolder],
     tmp_path: Path,
@@ -117,6 +107,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     assert curve(tmp_path / "cut") == curve(undisturbed(*size).path)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("spoil", ["code", "bytes", "bit"])
 def test_a_checkpoint_of_other_code_or_torn_or_flipped_is_begun_again(
     undisturbed: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
@@ -148,6 +139,7 @@ def test_a_checkpoint_of_other_code_or_torn_or_flipped_is_begun_again(
     assert again["L"] == whole["L"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("out", ["http_study", "a::b", "~/x", "s3://b"])
 def test_a_checkpoint_is_found_whatever_its_folder_is_called_and_whatever_tmpdir_is(
     undisturbed: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str

@@ -451,6 +451,7 @@ def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step(tmp_path: Path
         assert torch.equal(torch.cat(shares), batches[4][1])
 
 
+@pytest.mark.nightly
 def test_two_ranks_and_micro_batches_have_the_loss_of_one(isoflop: Isoflop, tmp_path: Path) -> None:
     folder = corpus(tmp_path / "corpus")
     common = ["data=files", f"data.path={folder}", "data.held_share=0.2", "family=mlp", "family.width=8", *TINY]
@@ -485,6 +486,7 @@ def start(path: Path, home: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.nightly
 def test_killed_at_random_it_ends_at_the_same_hash(tmp_path: Path) -> None:
     path, killed, rng = rows_file(tmp_path / "rows.jsonl", 600), 0, random.Random(0)
     content = start(path, tmp_path / "whole").communicate()[0]
@@ -677,6 +679,7 @@ def test_another_encoding_is_read_where_it_is_named(tmp_path: Path) -> None:
     assert all(b"na\xc3\xafve" in part for part in documents_of(files(folder, encoding="latin-1"), "train"))
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -93,6 +93,7 @@ FORMS: dict[str, tuple[Callable[..., float], Callable[[], list[Family]]]] = {
 }
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("task", [TOKENS, LONG], ids=["32", "256"])
 @pytest.mark.parametrize("name", FORMS)
 def test_flops_are_those_of_the_closed_form(name: str, task: Task) -> None:
@@ -126,6 +127,7 @@ def test_a_resnets_flops_are_those_of_its_convolutions() -> None:
         assert count(made, IMAGES).flops_per_target == pytest.approx(3 * forward, rel=1e-9)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_flops_per_target_do_not_depend_on_where_they_were_counted(name: str) -> None:
     made = family(name)
@@ -133,6 +135,7 @@ def test_flops_per_target_do_not_depend_on_where_they_were_counted(name: str) ->
     assert count(made, TOKENS).flops_per_target == pytest.approx(at_length, rel=1e-9)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_training_is_three_forwards_where_the_counter_is_right(name: str) -> None:
     made = family(name)
@@ -225,6 +228,7 @@ def test_the_count_is_linear_in_the_batch(name: str, kind: str) -> None:
         assert totals[0] == 3 * counted_flops(made, task)
 
 
+@pytest.mark.nightly
 def test_the_tables_of_the_docs_are_current() -> None:
     spec = importlib.util.spec_from_file_location("benchmark_families", ROOT / "benchmarks/families.py")
     assert spec is not None

@@ -115,6 +115,7 @@ class OneDevice(TorchDispatchMode):
         return made
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", [name for name in FAMILIES if "tokens" in class_of(name).learns])
 def test_no_step_of_a_graph_copies_to_or_from_the_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a step but the fused update, which meta does not have; autocast does not know meta either."""

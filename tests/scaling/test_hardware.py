@@ -132,6 +132,7 @@ def test_the_peak_of_memory_starts_anew_with_every_run(monkeypatch: pytest.Monke
 
 
 # of each family, what an LSTM keeps in oneDNN, which torch does not say, left out
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("family", ["transformer", "moe", "hybrid", "s4d", "mingru", "lstm", "gru", "tanh_rnn", "cnn"])
 def test_activations_are_counted_in_the_precision_in_which_autocast_keeps_them(family: str) -> None:
     built = build_family(family, data="digits" if family == "cnn" else "text")

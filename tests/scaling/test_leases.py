@@ -51,6 +51,7 @@ def at_once(count: int, work: Callable[[], None]) -> list[str]:
     return ends
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("left", ["nothing", "a dead claim", "a dead claim and its heartbeat"])
 def test_of_hosts_that_start_at_once_without_locks_one_trains(
     tmp_path: Path, no_locks: None, hosts: None, left: str

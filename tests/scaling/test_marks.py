@@ -71,14 +71,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
-    ("family", "recipe"),
-    [
-        ("transformer", "adamw"),
-        ("mlp", "muon"),
-        ("moe", "adamw"),
-        pytest.param("mlp", "adamw", marks=pytest.mark.nightly),
-    ],
+    ("family", "recipe"), [("transformer", "adamw"), ("mlp", "muon"), ("moe", "adamw"), ("mlp", "adamw")]
 )
 def test_marks_are_separate_runs_of_the_same_schedule_bit_for_bit(tmp_path: Path, family: str, recipe: str) -> None:
     chosen = [f"family={family}", f"recipe={recipe}"]
@@ -98,10 +93,9 @@ def test_what_was_spent_is_the_trunk_and_the_cooldowns(undisturbed: Path) -> Non
     assert spent["C_separate"] == pytest.approx(sum(row["C"] for row in rows))
 
 
-# in the trunk, on both sides of its first cooldown, in the trunk again, in the last cooldown; more of each at night
-@pytest.mark.parametrize(
-    "stop", [17, 21, 42, 90, *(pytest.param(stop, marks=pytest.mark.nightly) for stop in (5, 19, 35, 70))]
-)
+# in the trunk, on both sides of its first cooldown, in the trunk again, in the last cooldown
+@pytest.mark.sample(2)
+@pytest.mark.parametrize("stop", [5, 17, 19, 21, 35, 42, 70, 90])
 def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
@@ -127,6 +121,7 @@ def test_a_trunk_interrupted_anywhere_ends_as_an_undisturbed_one(
     assert (tmp_path / "cut/curve.csv").read_text() == (undisturbed / "curve.csv").read_text()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("before", "made"),
     # from the trunk where it was left, 32 and 64 steps in; from the start, where a mark is to be put before that
@@ -175,6 +170,7 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path) -> None:
     assert parts["L"] == pytest.approx(whole["L"], rel=1e-4)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -230,7 +226,7 @@ def called(steps: graph.StepGraph) -> Callable[[], None]:
     return replay
 
 
-@pytest.mark.parametrize("family", ["mlp", "moe"])
+@pytest.mark.parametrize("family", ["mlp", pytest.param("moe", marks=pytest.mark.nightly)])
 def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probes_and_a_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
@@ -263,6 +259,7 @@ def test_steps_of_a_graph_are_the_same_whatever_their_chunks_through_marks_probe
     assert [*map(result, plain)] == single[:-1]
 
 
+@pytest.mark.nightly
 def test_a_run_whose_capture_fails_begins_again_in_a_fresh_process_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,7 @@ def test_a_run_that_goes_on_has_one_id_and_one_record(tmp_path: Path, monkeypatc
     assert import_logs(str(tmp_path), tmp_path / "runs.csv").records == {row["run_id"]: [row]}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("where", ["init", "Run.log", "Run.finish"])
 def test_wandb_going_away_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str

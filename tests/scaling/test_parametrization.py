@@ -16,6 +16,7 @@ BOTH_WIDTHS = pytest.mark.parametrize("widths", [WIDTHS[:-1], pytest.param(WIDTH
 BOTH_DEPTHS = pytest.mark.parametrize("depths", [[2, 8, 16], pytest.param(DEPTHS, marks=pytest.mark.nightly)])
 
 
+@pytest.mark.sample(5)
 @BOTH_WIDTHS
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_step_changes_activations_alike_at_every_width(name: str, widths: list[int]) -> None:
@@ -32,6 +33,7 @@ def test_muon_needs_no_multiplier_in_width() -> None:
         assert abs(slope(widths, [c[key] for c in changes])) <= 0.15, (key, changes)
 
 
+@pytest.mark.sample(3)
 @BOTH_WIDTHS
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_check_sees_that_standard_parametrization_does_not(name: str, widths: list[int]) -> None:
@@ -39,6 +41,7 @@ def test_the_check_sees_that_standard_parametrization_does_not(name: str, widths
     assert slope(widths, changes) > 0.5
 
 
+@pytest.mark.sample(5)
 @BOTH_DEPTHS
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_step_changes_activations_alike_at_every_depth(name: str, depths: list[int]) -> None:

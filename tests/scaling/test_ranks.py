@@ -31,7 +31,9 @@ def alone(isoflop: Isoflop, tmp_path_factory: pytest.TempPathFactory) -> list[re
     "placing",
     [
         pytest.param(["ddp"], marks=pytest.mark.nightly),
-        ["ddp", "trainer.micro_batch=1", "logger=wandb", "logger.offline=true"],
+        pytest.param(
+            ["ddp", "trainer.micro_batch=1", "logger=wandb", "logger.offline=true"], marks=pytest.mark.nightly
+        ),
         ["fsdp", "trainer.micro_batch=1"],
     ],
     ids=["ddp", "ddp in parts, mirrored", "fsdp in parts"],
@@ -61,6 +63,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in found.split()]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("victim", ["rank", "run"])
 def test_a_death_ends_all_ranks(tmp_path: Path, victim: str) -> None:
     command = [sys.executable, "-m", "isoflop.cli", "train", *RUN, "budget.D=1e8", "trainer.devices=2"]
@@ -85,6 +88,7 @@ def test_a_death_ends_all_ranks(tmp_path: Path, victim: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

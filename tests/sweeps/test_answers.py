@@ -27,11 +27,13 @@ ROOM = REPOSITORY / "studies"
 MADE = sorted(file.parent.relative_to(ROOM).as_posix() for file in ROOM.glob("**/verdicts.json"))
 
 
-# of 998 runs of 11 families, and a fifth as long: more than all others together
-NIGHTLY = {"scaling": [pytest.mark.nightly], "laws": [pytest.mark.nightly]}
+# a few of the smallest in the suite; the largest, of 998 runs of 11 families, takes longer than all others
+SMALLEST = sorted(MADE, key=lambda name: (ROOM / name / "runs.csv").stat().st_size)[:4]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NIGHTLY.get(name, [])) for name in MADE])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.nightly] * (name not in SMALLEST)) for name in MADE]
+)
 def test_the_committed_tables_give_the_committed_verdicts(name: str) -> None:
     document = json.loads((ROOM / name / "verdicts.json").read_text(encoding="utf-8"))
     claims = study.read(document["study"]).load_claims()
@@ -66,12 +68,12 @@ def test_a_decided_verdict_is_not_the_opposite_with_other_seeds(name: str) -> No
         assert two.verdict.value != answers.OPPOSITE.get(one.verdict.value), one.id
 
 
-# studies whose part of the scorecard takes longer to make than all others' and is of the fits that judging them repeats
-LONG = ("scaling", "laws")
-
-
-def test_the_pages_are_those_of_the_committed_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "SCORED", tuple(name for name in answers.SCORED if name not in LONG))
+# the part of the scorecard of these studies takes longer to make than all else, and is of the fits that judging repeats
+@pytest.mark.parametrize("left_out", [("scaling", "laws", "two_texts"), pytest.param((), marks=pytest.mark.nightly)])
+def test_the_pages_are_those_of_the_committed_answers(
+    left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "SCORED", tuple(name for name in answers.SCORED if name not in left_out))
     now = answers.pages(ROOM)
     committed = {name: (REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in now}
     scores = {
@@ -95,6 +97,12 @@ def test_the_page_is_read_in_a_minute_and_a_claim_takes_forty_lines_at_most() ->
             assert max(len(section.splitlines()) for section in sections) <= 40, page
 
 
+@pytest.fixture(scope="module")
+def read() -> list[answers.Answer]:
+    """The committed answers."""
+    return list(answers.read(ROOM))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -105,13 +113,13 @@ def test_the_page_is_read_in_a_minute_and_a_claim_takes_forty_lines_at_most() ->
     ],
 )
 def test_a_theme_that_says_another_verdict_is_refused(
-    change: Callable[[Any], None], sentence: str, tmp_path: Path
+    change: Callable[[Any], None], sentence: str, read: list[answers.Answer], tmp_path: Path
 ) -> None:
     document = yaml.safe_load((ROOM / answers.THEMES).read_text(encoding="utf-8"))
     change(document["themes"])
     (tmp_path / answers.THEMES).write_text(yaml.safe_dump(document), encoding="utf-8")
     with pytest.raises(UserError, match=sentence):
-        answers.themes(tmp_path, list(answers.read(ROOM)))
+        answers.themes(tmp_path, read)
 
 
 def test_a_bar_is_the_distance_from_the_border_in_half_widths() -> None:
@@ -145,10 +153,12 @@ def test_an_untested_verdict_ends_with_the_command_that_would_test_it() -> None:
     assert text.rstrip().endswith("test it  isoflop study exact")
 
 
-def test_a_withdrawn_verdict_is_listed_with_its_reason_and_not_counted_among_the_decided() -> None:
+def test_a_withdrawn_verdict_is_listed_with_its_reason_and_not_counted_among_the_decided(
+    read: list[answers.Answer],
+) -> None:
     reasons = answers.superseded(ROOM)
     assert {"H2", "H3", "H24", "H37", "matched-C"} <= set(reasons)
-    entries = {entry.claim.id: entry for entry in answers.read(ROOM)}
+    entries = {entry.claim.id: entry for entry in read}
     for name, reason in reasons.items():
         assert entries[name].word == "withdrawn"
         assert entries[name].judged in answers.OPPOSITE

@@ -207,6 +207,7 @@ def test_a_queued_job_runs_what_was_frozen_whatever_became_of_the_conf(cluster: 
     assert Code.of(row) == entry.config.code
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @needs("joblib", "hydra_joblib_launcher")
 def test_joblib_gives_the_same_bits(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
@@ -268,6 +269,7 @@ def test_ray_on_loopback_gives_the_same_bits(small_sweep: Path, tmp_path: Path, 
     assert results(out) == results(small_sweep)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @needs("optuna", "hydra_optuna_sweeper")
 def test_optuna_writes_ordinary_records_by_any_launcher(isoflop: Isoflop, tmp_path: Path) -> None:
@@ -319,6 +321,7 @@ def test_there_are_wandb_sweeps() -> None:
     assert {"learning_rate", "grid"} <= {path.stem for path in SWEEPS}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_a_wandb_sweep_starts_runs_as_the_command_line_does(isoflop: Isoflop, path: Path, tmp_path: Path) -> None:

@@ -239,6 +239,7 @@ sys.exit(verbs.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.nightly
 def test_a_family_of_one_s_own_goes_from_its_skeleton_to_a_verdict(python: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "layer.md").read_text()
     write_family("my_mixer", Path("my_lab"))
@@ -280,6 +281,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("words", "sentence"), REFUSED)
 def test_bad_input_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["confirm", *words]) == 2

@@ -22,6 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     return undisturbed(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_blows_at_random_moments_change_nothing(whole: list[dict[str, str]], tmp_path: Path) -> None:

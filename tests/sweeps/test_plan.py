@@ -124,7 +124,9 @@ def test_wall_time_is_that_of_the_fullest_slot() -> None:
     assert made.totals(price=3600.0)["money"] == pytest.approx(12.0)
 
 
-@pytest.mark.parametrize("family", ["transformer", "lstm", "ssm"])
+@pytest.mark.parametrize(
+    "family", ["lstm", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("transformer", "ssm"))]
+)
 def test_memory_is_foretold_to_a_third(family: str) -> None:
     from isoflop.sweeps import workers as processes
 
@@ -161,6 +163,7 @@ CORPORA = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "path",
     [pytest.param(path, id=path.stem, marks=[pytest.mark.nightly] * (path.stem in LARGE)) for path in STUDIES],
@@ -305,6 +308,7 @@ def test_a_plan_looks_into_a_folder_of_the_users(isoflop: Isoflop, tmp_path: Pat
     assert "nowhere is not a folder" in done.stderr
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("given", "said"),
     [

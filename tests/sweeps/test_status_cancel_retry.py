@@ -251,6 +251,7 @@ def whole(undisturbed: Path, tmp_path_factory: pytest.TempPathFactory) -> record
     return row
 
 
+@pytest.mark.sample(1)
 @pytest_lightning
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_finds_a_checkpoint_of_the_last_step(
@@ -305,6 +306,7 @@ def test_a_sweep_that_is_stopped_leaves_checkpoints(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*/checkpoint.ckpt"))) == 2
 
 
+@pytest.mark.nightly
 def test_runs_outlive_the_server_that_they_were_forked_from(undisturbed: Path, tmp_path: Path) -> None:
     sweep = start(tmp_path, *SLOW, "hydra.launcher.retries=0")
     pid = at_work(tmp_path)[0]["pid"]
@@ -333,6 +335,7 @@ def test_a_run_that_is_given_another_mark_is_at_work_and_can_be_stopped(isoflop:
     assert [row["D"] for row in rows(tmp_path)] == [2048]
 
 
+@pytest.mark.nightly
 def test_two_commands_with_other_marks_of_one_run_both_get_theirs(isoflop: Isoflop, tmp_path: Path) -> None:
     grid = [*MARKS, "seed=0,1", "hydra.launcher.n_jobs=1", f"out={tmp_path}"]
     first = ["isoflop", "train", "-m", *grid, "budget.D=[2e3,4e4]"]

@@ -113,6 +113,7 @@ hydra:
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_larger_runs_are_forecast_before_they_are_made_and_then_scored(
     isoflop: Isoflop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

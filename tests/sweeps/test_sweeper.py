@@ -181,6 +181,7 @@ def test_two_launchers_share_one_sweep(isoflop: Isoflop, small_sweep: Path, tmp_
     assert [row["status"] for row in rows(tmp_path)] == ["ok"] * 4
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("many", [[], ["-m", "hydra/launcher=basic"]], ids=["single", "basic"])
 def test_a_signal_is_never_a_success(tmp_path: Path, how: signal.Signals, code: int, many: list[str]) -> None:

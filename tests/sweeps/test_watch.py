@@ -80,6 +80,7 @@ def test_the_end_that_is_foretold_is_the_end(dated: Path, tmp_path: Path, capsys
     assert end["high"] / end["low"] < 1.05
 
 
+@pytest.mark.nightly
 def test_what_cannot_be_seen_in_the_noise_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "smaller").mkdir()
     noisy = foretold(tmp_path / "smaller", noise=0.03)
