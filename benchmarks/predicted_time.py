@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from isoflop.scaling.config.composed import register_resolvers, resolve
 from isoflop.scaling.config.frozen import FrozenConfig, freeze
-from isoflop.scaling.recipe.budget import Budget
+from isoflop.scaling.recipe.rules import Budget
 from isoflop.sweeps import workers
 
 FAMILIES = "transformer,mlp,lstm,ssm,mingru,cnn"

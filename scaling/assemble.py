@@ -22,8 +22,8 @@ from isoflop.scaling.cost import Cost, count
 from isoflop.scaling.data.base import Bounded, Data
 from isoflop.scaling.families.base import Family, Model
 from isoflop.scaling.recipe import rules
-from isoflop.scaling.recipe.budget import steps, targets
 from isoflop.scaling.recipe.optimizers import AdamW
+from isoflop.scaling.recipe.rules import steps, targets
 from isoflop.scaling.subject import Probe, refuse_probe
 from isoflop.scaling.task import Task, check
 

@@ -29,8 +29,8 @@ from isoflop.scaling.cost import TRAINING_OVER_FORWARD, example
 from isoflop.scaling.evaluate import loss_per_target
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.hardware import gpu_memory
-from isoflop.scaling.recipe.budget import Budget
 from isoflop.scaling.recipe.optimizers import Muon
+from isoflop.scaling.recipe.rules import Budget
 from isoflop.scaling.task import Task
 
 FLOAT = 4  # bytes of a float32, in which parameters and what belongs to them are kept

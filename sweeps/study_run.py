@@ -16,7 +16,7 @@ from isoflop.errors import FitError, UserError
 from isoflop.sweeps.compose import check
 from isoflop.sweeps.plan.plan import composed, design, refuse_claims
 from isoflop.sweeps.study import FORECAST, SMALLER, Study, read, studies
-from isoflop.sweeps.tables import console, plain_table
+from isoflop.sweeps.watch.progress import console, plain_table
 from isoflop.wording import percent, quoted, version
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_103,
-    "files": 274,
+    "lines": 42_052,
+    "files": 269,
     "public_names": 1_160,
     "names_used_twice": 0,
     "circles_of_files": 0,

@@ -20,7 +20,7 @@ from isoflop.record import DIALS
 from isoflop.scaling.config import choices, identity, provenance
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.config.sections import Knobs, Logger, Names, RunPlan, Trainer
-from isoflop.scaling.recipe.budget import Budget
+from isoflop.scaling.recipe.rules import Budget
 
 # seed times a million plus the step still fits the 64 bits of a torch.Generator (loop/module.py, data/base.py)
 LARGEST_SEED = 2**42

@@ -74,8 +74,8 @@ class Attempt:
 
         from isoflop.scaling.assemble import assemble
         from isoflop.scaling.hardware import choose_kernels, keep_freed_memory, refuse_missing_gpu, threads
-        from isoflop.scaling.loop.kept_weights import measure_again
         from isoflop.scaling.loop.mirror import Mirror
+        from isoflop.scaling.loop.saved_state import measure_again
         from isoflop.scaling.promises import hold_to_its_promises
 
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -177,15 +177,15 @@ class Attempt:
 
     def keep_weights(self, run: "Assembled") -> "Callable[[int, Model], None]":
         """Return the function that keeps a mark's weights; all ranks call it, and the first one writes."""
-        from isoflop.scaling.loop import kept_weights
+        from isoflop.scaling.loop import saved_state
 
         D = {mark.steps: mark.D for mark in run.marks}
         first = os.environ.get("LOCAL_RANK", "0") == "0"
 
         def keep(steps: int, model: "Model") -> None:
-            weights = kept_weights.whole(model)
+            weights = saved_state.whole(model)
             if first and not self.heart.lost():
-                kept_weights.write(self.folder, D[steps], weights, self.config.code)
+                saved_state.write_weights(self.folder, D[steps], weights, self.config.code)
 
         return keep
 

@@ -32,7 +32,7 @@ from isoflop.scaling.loop import saved_state
 from isoflop.scaling.loop.compiled import Compiler, Objective
 from isoflop.scaling.loop.graph import CHUNK, StepGraph, held_rate, obstacle_to_graph
 from isoflop.scaling.loop.spec import RunSpec
-from isoflop.scaling.recipe.parametrization import Multipliers
+from isoflop.scaling.recipe.optimizers import Multipliers
 from isoflop.scaling.subject import Subject
 from isoflop.scaling.subject import measure as measure_probes
 

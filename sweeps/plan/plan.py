@@ -31,7 +31,6 @@ from isoflop.scaling.hardware import CARDS, card
 from isoflop.sweeps import costs, workers
 from isoflop.sweeps.compose import check, compose, grids_of, progress
 from isoflop.sweeps.launcher import LaunchSettings
-from isoflop.sweeps.plan.recipe import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +108,8 @@ def plan(overrides: Sequence[str], device: str = "", mfu: float | None = None) -
     device   a name in the table of peaks, to predict times there; '' measures a few steps of each family here
     """
     import pandas as pd
+
+    from isoflop.sweeps.plan.resolution import warn
 
     workers.warm()  # imports torch while the grid is composed
     grid = composed(list(overrides))

@@ -1,11 +1,15 @@
 """What the laws of a planned sweep could resolve, family by family, and which runs would inform most.
 
 for result in outcomes(plan.marks, PlanLaw(target=1e18)): print(result)
+
+And what in a recipe would hide a law: too few steps, a warm-up that lasts too long, rates searched at some sizes only.
+
+warn(configs, plans)      # ['7 of 12 runs have a first mark of fewer than 500 steps, the shortest 31: ...']
 """
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +26,17 @@ from isoflop.analysis.runs.levels import LEVELS
 from isoflop.analysis.runs.rows import usable
 from isoflop.errors import FitError, UserError
 from isoflop.scaling.config import identity
+from isoflop.scaling.config.frozen import FrozenConfig
+from isoflop.scaling.config.sections import RunPlan
 from isoflop.sweeps import costs
 from isoflop.sweeps.plan.options import PlanLaw
+from isoflop.wording import number
 
 # families whose designs are simulated at most, and the time for all of them, where the first does not take it [s]
 SIMULATED, SECONDS = 3, 5.0
+# steps below which a loss tells of the start-up more than of the law, and the share of a mark that a warm-up may take:
+# contrasts of exponents changed sign without the marks of 125 to 250 steps (docs/scaling.md)
+FEWEST_STEPS, LONGEST_WARMUP = 500, 0.2
 
 
 @dataclass(frozen=True)
@@ -151,3 +161,46 @@ def _stated(together: pd.DataFrame, have: pd.DataFrame, law: str, asked: PlanLaw
 def _few(points: pd.DataFrame) -> str:
     sizes, data = points["N"].nunique(), points["D"].nunique()
     return f"they have {sizes} value{'s' * (sizes > 1)} of N and {data} of D, where {LEVELS} of either are needed"
+
+
+def warn(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> list[str]:
+    """Return a sentence for each of these that some of the runs do."""
+    shortest = [min(mark.C for mark in plan.marks) / plan.step_C for plan in plans]
+    short = [steps for steps in shortest if round(steps) < FEWEST_STEPS]
+    shares = [_warmup(config, steps) for config, steps in zip(configs, shortest, strict=True)]
+    long = [share for share in shares if share > LONGEST_WARMUP]
+    warnings, of = [], f"of {len(plans)} runs"
+    if short:
+        have = "has a first mark" if len(short) == 1 else "have first marks"
+        warnings.append(
+            f"{len(short)} {of} {have} of fewer than {FEWEST_STEPS} steps, the shortest {min(short):.0f}: its loss "
+            "tells of the start-up; raise the least budget, or lower recipe.batch"
+        )
+    if long:
+        warnings.append(
+            f"the warm-up of {len(long)} {of} takes more than a fifth of the first mark, up to {number(max(long))} "
+            "of it: lower recipe.warmup_steps, or raise the least budget"
+        )
+    return [*warnings, *_searched(configs, plans)]
+
+
+def _warmup(config: FrozenConfig, steps: float) -> float:
+    """Return the share of a run's first mark, of so many steps, that its warm-up takes."""
+    given = config.recipe.get("warmup_steps")
+    return float(config.recipe.get("warmup") or 0) if given is None else float(given) / max(steps, 1)
+
+
+def _searched(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> list[str]:
+    """Return a sentence for each family whose rate is searched at some sizes and not at others."""
+    rates: dict[tuple[str, str], dict[int, set[float]]] = {}
+    for config, plan in zip(configs, plans, strict=True):
+        rates.setdefault((config.names.family, config.names.data), {}).setdefault(plan.N, set()).add(plan.lr)
+    warnings = []
+    for (family, data), sizes in rates.items():
+        some = sum(len(found) > 1 for found in sizes.values())
+        if 0 < some < len(sizes):
+            warnings.append(
+                f"{family} on {data}: the rate is searched at {some} of {len(sizes)} sizes, whose best losses are "
+                "lower for it; search it at all sizes, or at none"
+            )
+    return warnings

@@ -27,7 +27,7 @@ from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable, PlanText
 from isoflop.sweeps.plan.plan import OVERHEAD_S, SweepPlan, plan, powers
 from isoflop.sweeps.plan.resolution import Outcome, outcomes
 from isoflop.sweeps.study import read
-from isoflop.sweeps.tables import console, plain_table
+from isoflop.sweeps.watch.progress import console, plain_table
 from isoflop.wording import clock, gigabytes, short
 
 if TYPE_CHECKING:

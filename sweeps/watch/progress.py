@@ -9,7 +9,7 @@ line(sweep)        # '0 of 3 done, 0 running'
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,13 +22,12 @@ from rich.text import Text
 from isoflop import record
 from isoflop.files import read_bytes
 from isoflop.scaling.config.frozen import columns
-from isoflop.sweeps.tables import plain_table
-from isoflop.wording import clock, one_line, short
+from isoflop.wording import WIDE, clock, one_line, short
 
 if TYPE_CHECKING:
     from isoflop.sweeps.ledger import Entry
 
-console = Console(stderr=True)
+stderr = Console(stderr=True)
 LINE_S = 30.0  # least time between two lines of progress without a terminal
 TABLE_S = 1.0  # between two tables, each of which reads the curves of the runs at work
 LAST = 3  # finished runs that are shown
@@ -55,13 +54,13 @@ class _WatchedSweep(Protocol):
 @contextlib.contextmanager
 def shown(sweep: _WatchedSweep) -> Iterator[Callable[[], None]]:
     """Show the sweep live in a terminal; elsewhere a line every so often."""
-    if not console.is_terminal:
+    if not stderr.is_terminal:
         lines = Lines(sweep, time.monotonic)
         yield lines.refresh
         lines.last()
         return
     view = LiveTable(sweep, time.monotonic)
-    with Live(view.table(), console=console, refresh_per_second=4, transient=True) as live:
+    with Live(view.table(), console=stderr, refresh_per_second=4, transient=True) as live:
         yield lambda: live.update(view.table())
 
 
@@ -85,7 +84,7 @@ class Lines:
     def _print(self) -> None:
         if (text := line(self.sweep)) != self.shown:
             self.shown, self.due = text, self.now() + max(LINE_S, (self.now() - self.began) / 10)
-            console.print(text, highlight=False, markup=False, soft_wrap=True)
+            stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def line(sweep: _WatchedSweep) -> str:
@@ -183,3 +182,16 @@ class _Speeds:
             speed = (beat["step"] - step) / (beat["time"] - at) if at and beat["step"] > step else speed
             self.seen[job.entry.run_id] = beat["step"], beat["time"], speed
         return speed
+
+
+def console() -> Console:
+    """Return a console that shortens no line."""
+    return Console(highlight=False, width=WIDE)
+
+
+def plain_table(*names: str, right: Collection[str]) -> Table:
+    """Return a table of these columns without lines or rows, those of `right` to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(Text(name), justify="right" if name in right else "left", no_wrap=True)
+    return table

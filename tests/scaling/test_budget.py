@@ -7,7 +7,7 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop.errors import UserError
-from isoflop.scaling.recipe.budget import Budget
+from isoflop.scaling.recipe.rules import Budget
 
 
 def test_the_budget_that_is_given_has_a_name_and_ascending_marks() -> None:

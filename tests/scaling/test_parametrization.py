@@ -8,8 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.coordinates import BY_DEPTH, BY_WIDTH, DEPTHS, TASK, WIDTHS, change, slope
 from isoflop.scaling.families.layers.basic import Block
-from isoflop.scaling.recipe.optimizers import AdamW, Muon
-from isoflop.scaling.recipe.parametrization import UnclassifiedError, _fan_in, parametrize, standard
+from isoflop.scaling.recipe.optimizers import AdamW, Muon, UnclassifiedError, _fan_in, parametrize, standard
 
 # the largest sizes take most of the time: at night
 BOTH_WIDTHS = pytest.mark.parametrize("widths", [WIDTHS[:-1], pytest.param(WIDTHS, marks=pytest.mark.nightly)])

@@ -21,8 +21,7 @@ from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry
 from isoflop.sweeps.plan.options import PlanLaw
 from isoflop.sweeps.plan.plan import LAUNCHES_S, SweepPlan, _step_s, composed, plan
-from isoflop.sweeps.plan.recipe import warn
-from isoflop.sweeps.plan.resolution import outcomes
+from isoflop.sweeps.plan.resolution import outcomes, warn
 from isoflop.sweeps.verbs import main as verbs
 
 STUDIES = sorted((Path(__file__).parents[2] / "conf/study").glob("*.yaml"))

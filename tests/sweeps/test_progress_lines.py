@@ -17,7 +17,7 @@ from isoflop.sweeps.watch import progress
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     text = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=text, force_terminal=False))
+    monkeypatch.setattr(progress, "stderr", Console(file=text, force_terminal=False))
     return text
 
 

@@ -28,7 +28,7 @@ from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import RUNS_PER_GPU
 from isoflop.scaling.process import lock
 from isoflop.scaling.process.lock import Heart, is_fresh
-from isoflop.scaling.recipe.budget import Budget
+from isoflop.scaling.recipe.rules import Budget
 from isoflop.sweeps import launcher, workers
 from isoflop.sweeps.collect import rows
 from isoflop.sweeps.ledger import Entry, entries
