@@ -69,9 +69,17 @@ class NoiseTrend:
         return np.asarray(np.exp(self.levels[group] + x @ self.exponents[group]))
 
     def __str__(self) -> str:
-        powers = " ".join(f"{name}^{power:.2f}" for name, power in zip(self.names, self.pooled, strict=True))
-        errors = ", ".join(f"{error:.2f}" for error in self.error)
-        return f"seed noise goes as {powers} (standard error {errors}, {self.dof:.0f} degrees of freedom)"
+        return f"seed noise goes as {self._powers(self.pooled, self.error)}"
+
+    def used(self, group: int) -> str:
+        """Return in words what the rows of a group weigh by, and what that was shrunk from."""
+        shrunk = self._powers(self.exponents[group], self.doubt)
+        return f"rows weigh by it: seed noise goes as {shrunk}, shrunk from {self._powers(self.pooled, self.error)}"
+
+    def _powers(self, exponents: Array, errors: Array) -> str:
+        powers = " ".join(f"{name}^{power:.2f}" for name, power in zip(self.names, exponents, strict=True))
+        doubt = ", ".join(f"{error:.2f}" for error in errors)
+        return f"{powers} (standard error {doubt}, {self.dof:.0f} degrees of freedom)"
 
 
 @dataclass(frozen=True)
@@ -250,7 +258,7 @@ def _by_trend(part: Observations, law: Law, trend: NoiseTrend, number: int) -> O
     exponents[places], doubt[places] = trend.exponents[number], trend.doubt
     noise = np.exp(np.log(np.stack(part.columns, -1)) @ exponents)
     part = replace(_scaled(part, noise), powers=(exponents, doubt))
-    return _noted(part, f"rows weigh by it: {trend}")
+    return _noted(part, trend.used(number))
 
 
 def _scaled(part: Observations, noise: Array) -> Observations:
