@@ -38,39 +38,20 @@ def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool,
     whole(fits)
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
-        extra = [{} if q is None else {"local": q.to_json(), "forms": forms} for q, forms in quantities]
+        extra = [{} if q is None else {"local": q.to_json()} for q in quantities]
         emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
     else:
-        texts = [
-            str(f) if q is None else f"{f}\n{q}{_by_form(forms)}"
-            for f, (q, forms) in zip(fits, quantities, strict=True)
-        ]
+        texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
         echo("\n".join(["\n\n".join(texts), *(f"  note       {note}" for note in mixtures)]))
     if all(fit.objective is None for fit in fits):
         echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
 
 
-def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[tuple[Any, dict[str, dict[str, float]]]]:
-    """Return for each fit its local quantities and those of other forms that fit alike, or None where nobody asked or
-    the fit shows them by itself."""
+def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
+    """Return for each fit its local quantities, or None where nobody asked or the fit shows them by itself."""
     wanted = [fit.objective is not None and (bool(at) or (local and not fit.unidentified)) for fit in fits]
-    found = [fit.local(at) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
-    if not any(wanted):
-        return [(None, {}) for _ in fits]
-    from isoflop.analysis.holdout.stacking import forms_alike
-
-    return [(q, {} if q is None else forms_alike(fit, q.at)) for fit, q in zip(fits, found, strict=True)]
-
-
-def _by_form(forms: dict[str, dict[str, float]]) -> str:
-    """Return a line of what differs between forms that fit alike; empty where there is only one."""
-    if len(forms) < 2:
-        return ""
-    names = dict.fromkeys(name for values in forms.values() for name in values)
-    each = {name: [values[name] for values in forms.values() if name in values] for name in names}
-    spread = ", ".join(f"{name} {min(x):.4g} to {max(x):.4g}" for name, x in each.items() if len(x) > 1)
-    return f"\n  by form    {spread}: {', '.join(forms)} fit alike, and intervals hold if the form does"
+    return [fit.local(at, bent=True) if is_wanted else None for fit, is_wanted in zip(fits, wanted, strict=True)]
 
 
 def show_each(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:

@@ -14,7 +14,7 @@ where E and alpha have none, by the same resampling.
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Local:
     estimates   local_exponent_X for each column X and for C: by how much ln L falls for each e-fold of X; local_loss;
                 and best_D_per_N at that C
     missing     for each quantity without a bound, why
+    bent        E and local exponents with the intervals that hold if terms of the law bend, where asked for
     """
 
     at: dict[str, float]
@@ -55,19 +56,24 @@ class Local:
     inside: bool
     estimates: dict[str, Estimate]
     missing: dict[str, str]
+    bent: dict[str, Estimate] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry `local` in the JSON of `isoflop fit --json`."""
         estimates = {name: vars(e) for name, e in self.estimates.items()}
-        return {"at": self.at, "along": self.along, "inside": self.inside, "estimates": estimates} | {
-            "missing": self.missing
-        }
+        about = {"at": self.at, "along": self.along, "inside": self.inside, "estimates": estimates}
+        return about | {"missing": self.missing, "bent": {name: vars(e) for name, e in self.bent.items()}}
 
     @property
     def place(self) -> str:
         """The point in words."""
         where = ", ".join(f"{name}={value:.4g}" for name, value in self.at.items())
         return where if self.inside else f"{where}, outside the fitted range"
+
+    def if_bent(self, *names: str) -> list[str]:
+        """Return a line of the intervals of these that hold if terms bend; none where there are none."""
+        ends = ", ".join(f"{name} {self.bent[name].interval}" for name in names if name in self.bent)
+        return [f"  if bent    {ends}: a term may bend unseen, and intervals above hold if none does"] if ends else []
 
     def __str__(self) -> str:
         width = max(map(len, self.estimates))
@@ -80,7 +86,7 @@ class Local:
         if self.along == "ray" and split is not None:
             lines.append(f"  note       {SPLIT} lies outside the fitted ratios")
         gaps = [f"  note       no interval for {', '.join(names)}: {why}" for why, names in reasons.items()]
-        return "\n".join([f"  locally    at {self.place}{along}", *lines, *gaps])
+        return "\n".join([f"  locally    at {self.place}{along}", *lines, *self.if_bent(*self.bent), *gaps])
 
 
 def local_names(law: Law) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from isoflop.analysis.fitting.diagnose import FitStatus
+from isoflop.analysis.fitting.local import Local, local_quantities
 from isoflop.analysis.fitting.optimum import Optimum, Starts
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import Law
@@ -26,8 +27,6 @@ from isoflop.errors import FitError
 
 if TYPE_CHECKING:
     import altair as alt
-
-    from isoflop.analysis.fitting.local import Local
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,16 +123,20 @@ class Fit:
             return Estimate(None)
         return self.optimum.measure(function, level or self.level, log=log)[0]
 
-    def local(self, at: Mapping[str, float] | None = None, level: float | None = None) -> "Local":
+    def local(self, at: Mapping[str, float] | None = None, level: float | None = None, *, bent: bool = False) -> Local:
         """Return slopes, loss and best split at a point among the runs, which may be known even if the parameters are
         not.
 
         at      columns of the law and numbers above 0, {"N": 1e8}; by default the geometric centre of the rows
         level   coverage of the intervals; that of the fit by default
+        bent    whether also with the intervals that hold if terms of the law bend
         """
-        from isoflop.analysis.fitting.local import local_quantities
+        local = local_quantities(self.law, self.rows, self.optimum, at, level or self.level)
+        if not bent or self.optimum is None:
+            return local
+        from isoflop.analysis.fitting.bent import bend
 
-        return local_quantities(self.law, self.rows, self.optimum, at, level or self.level)
+        return bend(self.optimum, self.rows, local, self.params)
 
     def curve(self, name: str, C: Any, level: float | None = None) -> pd.DataFrame:
         """Return a derived curve of the law ('N_opt', 'D_opt') at compute C [FLOPs], with its interval."""
@@ -178,7 +181,8 @@ class Fit:
     def to_json(self) -> dict[str, Any]:
         """Return one entry of `fits` in the JSON of `isoflop fit --json`; its `reason` is the reason and the notes, and
         it has `local` if the parameters are not identified."""
-        return ({"local": self.local().to_json()} if self.unidentified else {}) | {
+        local = self.local(bent=True)
+        return ({"local": local.to_json()} if self.unidentified else {}) | {
             "by": {k: v.item() if hasattr(v, "item") else v for k, v in self.by.items()},
             "status": str(self.status),
             "reason": self.explanation,
@@ -190,6 +194,7 @@ class Fit:
             "derived": {k: vars(e) for k, e in self.derived.items()},
             "interval": self.interval,
             "level": self.level,
+            "bent": {k: vars(e) for k, e in local.bent.items()},
             "starts": self.starts._asdict(),
             "excluded": [{"reason": reason, "rows": rows} for reason, rows in self.excluded],
         }
@@ -229,7 +234,7 @@ class Fit:
             f"{self.n_rows} rows of {self.n_runs} runs, {intervals}</p><table><thead><tr><th></th><th>value</th>"
             f"<th>low</th><th>high</th></tr></thead><tbody>{rows}</tbody></table>"
             + (f"<ul>{notes}</ul>" if notes else "")
-            + (f"<pre>{escape(str(self.local()))}</pre>" if self.unidentified else "")
+            + "".join(f"<pre>{escape(line)}</pre>" for line in self._conditional())
         )
 
     def _all(self) -> Mapping[str, Estimate]:
@@ -250,9 +255,12 @@ class Fit:
         lines.append(f"  rows       {self.n_rows}{runs}; {by}")
         lines += [f"  excluded   {rows}: {reason}" for reason, rows in self.excluded]
         lines += [f"  note       {note}" for note in self.notes]
-        if self.unidentified:
-            lines.append(str(self.local()))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._conditional()])
+
+    def _conditional(self) -> list[str]:
+        """Return lines of what is identified at a point if the parameters are not, and of E if terms bend."""
+        local = self.local(bent=True)
+        return [str(local)] if self.unidentified else local.if_bent("E")
 
     __repr__ = __str__
 

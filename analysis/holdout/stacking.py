@@ -9,17 +9,13 @@ as one row, since its errors go together, and the scale of errors learnt from th
     mean.predict({"N": columns[0], "D": columns[1]})
 """
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import fdtri
 
 from isoflop.analysis.fitting.diagnose import FitStatus
-from isoflop.analysis.fitting.fit import fit_quickly
 from isoflop.analysis.fitting.optimum import search_optimum
-from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.holdout.cuts import Cuts, Fold, leverage, refit_folds, roll, sizes_of, thin
 from isoflop.analysis.holdout.form_error import FormError, form_error, left_out_scores
@@ -44,8 +40,6 @@ ROWS_NEEDED = {"farseer": 90}
 # starts of a law of an average: on public tables as many find the optimum that a fit's 64 find, and the share of them
 # that did is not reported
 STARTS = 24
-# level of the test that another form fits worse
-RARE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,29 +140,6 @@ def candidates(arguments: Sequence[str], names: Sequence[str], rows: int) -> lis
             over = [column[a] for a in needed]
             laws += [get_law(f"{name}({','.join(over)})") for name in listed if rows >= ROWS_NEEDED.get(name, 0)]
     return laws
-
-
-def forms_alike(fit: Fit, at: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Return E and the local quantities at a point by the law of a fit, and by each that suits its columns and fits its
-    runs alike.
-
-    Intervals hold if the form does, and a mild break is not seen among the residuals: so what the forms differ by comes
-    on top. A form is left out where its residual variance is larger by an F test at 5 %.
-    """
-    found = {fit.law.name: fit}
-    for law in candidates(fit.law.arguments, fit.law.columns, fit.n_rows):
-        with contextlib.suppress(FitError):
-            found.setdefault(law.name, fit_quickly(fit.rows, law, loss=fit.loss, interval="none"))
-    noise = {name: other.optimum.noise.pooled**2 for name, other in found.items() if other.optimum}
-    spare = {name: max(fit.n_rows - len(found[name].law.params), 1) for name in noise}
-    mine = fit.law.name
-    alike = [n for n in noise if noise[n] <= noise[mine] * fdtri(spare[n], spare[mine], 1 - RARE)]
-    values = {}
-    for name in alike:
-        there = found[name].local({column: at[column] for column in fit.law.columns}).estimates | found[name].params
-        known = {key: e.value for key, e in sorted(there.items()) if key == "E" or key.startswith("local_exponent_")}
-        values[name] = {key: value for key, value in known.items() if value is not None}
-    return values
 
 
 def stack_laws(rows: Problem, sign: int = 1, laws: Sequence[Law] | None = None) -> Stack | None:

@@ -41,8 +41,12 @@ class Estimate:
             return "-"
         if self.low is None and self.high is None:
             return f"{self.value:.6g}"
-        low, high = ("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
-        return f"{self.value:.6g} ({low} to {high})"
+        return f"{self.value:.6g} ({self.interval})"
+
+    @property
+    def interval(self) -> str:
+        """The interval in words."""
+        return " to ".join("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
 
     def widened(self, values: Array) -> "Estimate":
         """Return the value with bounds that hold these values too; a side where one has no end is open."""

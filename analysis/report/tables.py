@@ -94,7 +94,8 @@ def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
     rows = []
     shown = most_runs(view.rows, MOST_RIVALLED) if rivals else set()
     for family, fitted in view.laws.items():
-        cells = {name: _estimate(e) for name, e in {**fitted.params, **fitted.derived}.items()}
+        bent = view.local[family].bent
+        cells = {name: _estimate(e, bent.get(name)) for name, e in {**fitted.params, **fitted.derived}.items()}
         names |= dict.fromkeys(cells)
         starts = f"{fitted.starts.at_optimum} of {fitted.starts.tried}"
         row = {"family": family, "cells": cells, "status": fitted.status, "starts": starts, "runs": fitted.n_runs}
@@ -112,18 +113,23 @@ def local_quantities(view: View) -> dict[str, Any]:
     """Return what the laws are among the runs: a row for each family, a column for each local quantity."""
     names = dict.fromkeys(name for local in view.local.values() for name in local.estimates)
     rows = [
-        {"family": family, "place": local.place, "cells": {name: _estimate(e) for name, e in local.estimates.items()}}
+        {
+            "family": family,
+            "place": local.place,
+            "cells": {name: _estimate(e, local.bent.get(name)) for name, e in local.estimates.items()},
+        }
         for family, local in view.local.items()
     ]
     return {"names": list(names), "rows": rows}
 
 
-def _estimate(estimate: Estimate) -> tuple[str, str]:
+def _estimate(estimate: Estimate, bent: Estimate | None = None) -> tuple[str, str]:
+    """Return a value and its interval in words, also that which holds if terms of the law bend."""
     value = "–" if estimate.value is None else _digits(estimate.value, 4)
     if estimate.low is None and estimate.high is None:
         return value, "no interval"
     low, high = ("none" if b is None else _digits(b, 3) for b in (estimate.low, estimate.high))
-    return value, f"{low} to {high}"
+    return value, f"{low} to {high}{f'; if bent {_estimate(bent)[1]}' if bent else ''}"
 
 
 def _digits(value: float, digits: int) -> str:

@@ -197,7 +197,7 @@ def _with_laws(view: View) -> View:
             except FitError as error:
                 unheld[family] = str(error)
     noise = {family: part.seed_noise for family, part in view.best.groups.items()}
-    local = {family: law.local() for family, law in laws.items()}
+    local = {family: law.local(bent=family in shown) for family, law in laws.items()}
     lack = {family: words for family, law in laws.items() if (words := trend(law))}
     notes = (*view.notes, *(f"{family}: {words}" for family, words in lack.items()))
     view = replace(view, laws=laws, held=held, refused=refused, unheld=unheld)

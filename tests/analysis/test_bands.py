@@ -17,7 +17,6 @@ from isoflop.analysis.holdout.cuts import Fold, distance, roll
 from isoflop.analysis.holdout.form_error import form_error
 from isoflop.analysis.holdout.predict import as_text, predict, predict_points, to_json
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, lean, predictability
-from isoflop.analysis.holdout.stacking import forms_alike
 from isoflop.errors import FitError, UserError
 
 # a law that chinchilla is not: both terms under one power
@@ -260,21 +259,6 @@ def test_the_columns_of_the_average_follow_what_varies() -> None:
         average_laws(study(), pin={"E": 1.0})
     with pytest.raises(UserError, match="has no parameters of its own"):
         fit(study(), "best")
-
-
-def test_forms_that_fit_alike_show_how_far_their_numbers_lie_apart() -> None:
-    rng = np.random.default_rng(0)
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6)))
-    rows = pd.DataFrame(
-        {"N": N, "D": D, "L": (1.7 + 400 * N**-0.34 + 410 * D**-0.28) * np.exp(0.002 * rng.normal(size=36))}
-    )
-    mine = fit(rows, "chinchilla", interval="none")
-    forms = forms_alike(mine, mine.local().at)
-    assert list(forms) == ["chinchilla", "multiplicative"]  # a line bends too little
-    assert forms["chinchilla"]["E"] == mine.params["E"].value
-    assert forms["multiplicative"]["local_exponent_N"] == pytest.approx(
-        forms["chinchilla"]["local_exponent_N"], rel=0.1
-    )
 
 
 def test_the_default_comparison_names_each_law_once_and_holds_the_average() -> None:

@@ -283,3 +283,19 @@ def test_what_a_condition_leaves_without_runs_is_told(tmp_path: Path) -> None:
     assert nowhere.reason == "robust where nosuch > 5: the runs have no column nosuch"
     with pytest.raises(UserError, match=r"robust\[1\]"):
         judge(grid_study(), write(tmp_path, rule.replace("family = 'mlp'", "D >")))
+
+
+def test_where_a_term_bends_unseen_the_interval_if_bent_holds_e_and_the_plain_one_does_not() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e7, 3e9, 6), np.geomspace(3e8, 1e11, 6)))
+    L = 1.69 + 406 * N**-0.34 + 411 * D**-0.28 * (1 + (D / 6e9) ** 2) ** -0.04
+    rows = pd.DataFrame({"N": N, "D": D, "L": L * np.exp(0.004 * np.random.default_rng(0).normal(size=36))})
+    fitted = fit(rows, loss="l2")
+    plain, wide = fitted.local().estimates | fitted.params, fitted.local(bent=True).bent
+    truth = {"E": 1.69, "local_exponent_D": 0.0776}
+    for name, true in truth.items():
+        assert not plain[name].low < true < plain[name].high
+        assert wide[name].low < true < wide[name].high
+    assert list(wide) == ["E", "local_exponent_C", "local_exponent_D", "local_exponent_N"]
+    assert f"if bent    E {wide['E'].interval}: a term may bend unseen" in str(fitted)
+    assert fitted.to_json()["bent"]["E"] == vars(wide["E"])
+    assert "E" not in fit(rows, loss="l2", pin={"E": 1.69}, prior={"beta": (0.28, 0.01)}).local(bent=True).bent
