@@ -233,7 +233,7 @@ def trend(fitted: Fit) -> str:
     One-way analysis of variance of the residuals of ln L between levels of each column (Fisher 1925), without
     replicates.
     """
-    from scipy.stats import f
+    from scipy.special import fdtrc
 
     rows, law = fitted.rows, fitted.law
     columns = [rows[c].to_numpy(float) for c in law.columns]
@@ -250,8 +250,8 @@ def trend(fitted: Fit) -> str:
         between = float((np.bincount(level, residual) ** 2 / count).sum() - residual.sum() ** 2 / len(x))
         within, free = float((residual**2).sum() - residual.sum() ** 2 / len(x)) - between, len(x) - len(count)
         if len(count) > 1 and free > 0:
-            p = float(f.sf(between / (len(count) - 1) / max(within / free, np.finfo(float).tiny), len(count) - 1, free))
-            worst = min(worst, (p, name))
+            ratio = between / (len(count) - 1) / max(within / free, np.finfo(float).tiny)
+            worst = min(worst, (float(fdtrc(len(count) - 1, free, ratio)), name))
     missed = f"lack of fit: it misses its runs by {rms:.0%} (rms), with a trend along {worst[1]}"
     return missed if worst[1] else ""
 
