@@ -9,7 +9,7 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_160,
+    "lines": 42_159,
     "files": 270,
     "public_names": 1_160,
     "names_used_twice": 0,

@@ -89,12 +89,11 @@ class _Around(NamedTuple):
 def _around(optimum: Optimum, problem: Problem) -> _Around:
     """Return one step from the optimum of a law to that of the same law with bends."""
     own, noise = len(optimum.u), optimum.noise.pooled
-    bends = len(problem.free) - own
-    u = np.append(optimum.u, np.zeros(bends))
+    u = np.append(optimum.u, np.zeros(len(problem.free) - own))
     r, jacobian = (part[0] for part in replace(optimum.problem, places=None).linearise(optimum.u[None]))
     ahead, behind = (problem.residuals(u + side * _STEP * np.eye(len(u))[own:]) for side in (1, -1))
     jacobian = np.concatenate([jacobian, (ahead - behind) / (2 * _STEP)])
-    before = np.append(np.zeros(own), np.full(bends, (noise / MOST) ** 2))
+    before = np.append(np.zeros(own), np.full(len(u) - own, (noise / MOST) ** 2))
     for name, prior in problem.priors.items():
         i = problem.free.index(name)
         before[i] = (noise / prior.error * (np.exp(u[i]) if problem.logs[i] else 1.0)) ** 2
