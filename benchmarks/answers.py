@@ -13,11 +13,12 @@ from typing import Any
 
 import pandas as pd
 from answers_picture import Bar, bar_of, picture
+from fronts import front
 from pages import render
 
 from isoflop import files
 from isoflop.analysis.claims.claim import Claim, load_claims
-from isoflop.analysis.report.scorecard import front, scorecard
+from isoflop.analysis.report.scorecard import scorecard
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
 from isoflop.sweeps import study as studies

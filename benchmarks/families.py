@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from isoflop.scaling.config.composed import register_resolvers
-from isoflop.scaling.cost import count, forward_flops, inference, parameters_by_role
+from isoflop.scaling.cost import TRAINING_OVER_FORWARD, count, forward_flops, parameters_by_role
 from isoflop.scaling.data.base import order
 from isoflop.scaling.data.synthetic.digits import Digits
 from isoflop.scaling.families.base import Family
@@ -97,6 +97,31 @@ def equal_c(name: str, goal: float) -> Family:
 
 
 # tables
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What a finished model costs to use, at the sequence length of its task.
+
+    flops_per_position: forward FLOPs. parameter_bytes: of all parameters. kept_bytes: KV cache, state or window that
+    one sequence holds.
+    """
+
+    flops_per_position: float
+    parameter_bytes: int
+    kept_bytes: int
+
+
+def inference(family: Family, task: Task, bytes_per_number: int = 2) -> Inference:
+    """Count what using the model costs, at two bytes a number (bf16) by default."""
+    cost = count(family, task)
+    positions = task.seq_len if task.kind in ("tokens", "sequences") else 1
+    state = family.kept(task.seq_len) if positions > 1 else 0
+    return Inference(
+        flops_per_position=cost.flops_per_target * task.targets / TRAINING_OVER_FORWARD / positions,
+        parameter_bytes=cost.n_total * bytes_per_number,
+        kept_bytes=state * bytes_per_number,
+    )
 
 
 def row(name: str, made: Family) -> str:

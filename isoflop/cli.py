@@ -105,11 +105,9 @@ def call(arguments: list[str]) -> int:
     elif verb in ("--completion", "--complete"):
         print(script(rest) if verb == "--completion" else complete(rest))
     elif verb not in VERBS:
-        from difflib import get_close_matches
+        from isoflop.schema import did_you_mean
 
-        close = get_close_matches(verb, VERBS, n=1)
-        mean = f"did you mean {close[0]}? " if close else ""
-        print(f"isoflop: {verb!r} is not a verb; {mean}choose one of {', '.join(VERBS)}", file=sys.stderr)
+        print(f"isoflop: {verb!r} is not a verb{did_you_mean(verb, VERBS)}", file=sys.stderr)
         return 2
     else:
         module = importlib.import_module(VERBS[verb][0])

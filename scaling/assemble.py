@@ -6,7 +6,6 @@ run.cost.N, run.marks[-1].D, run.C_spent
 lstm = build_family("lstm", width=64)          # iso.family in a notebook: .cost.N, and .model, a torch.nn.Module
 """
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.rules import steps, targets
 from isoflop.scaling.subject import Probe, refuse_probe
 from isoflop.scaling.task import Task, check
+from isoflop.schema import suggest
 
 # whole steps that exceed a budget by more than this factor are refused
 MOST_ROUNDED = 2.0
@@ -220,7 +220,6 @@ def _build_choice(group: str, name: str, given: dict[str, Any]) -> Any:
     """Build one choice of a group with these knobs instead of its yaml's; raise UserError for an unknown knob."""
     default = choices.knobs(group, name)
     if unknown := [knob for knob in given if knob not in default]:
-        close = difflib.get_close_matches(unknown[0], default, n=1)
-        mean = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"{group} {name} has no knob {unknown[0]}; {mean}it has {', '.join(default)}")
+        mean = suggest(unknown[0], default) or ";"
+        raise UserError(f"{group} {name} has no knob {unknown[0]}{mean} it has {', '.join(default)}")
     return choices.build(group, name, default | given)

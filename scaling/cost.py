@@ -2,8 +2,6 @@
 
 cost = count(family, task)
 cost.N, cost.flops_per_target
-serve = inference(family, task)
-serve.flops_per_position, serve.kept_bytes
 """
 
 from dataclasses import dataclass, replace
@@ -118,29 +116,4 @@ def count(family: Family, task: Task) -> Cost:
         n_active=round(sum(p.numel() * getattr(p, "active", 1.0) for p in model.parameters())),
         flops_per_target=flops * per_target,
         attention_per_target=_quadratic_flops(family, task) * per_target,
-    )
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What a finished model costs to use, at the sequence length of its task.
-
-    flops_per_position: forward FLOPs. parameter_bytes: of all parameters. kept_bytes: KV cache, state or window that
-    one sequence holds.
-    """
-
-    flops_per_position: float
-    parameter_bytes: int
-    kept_bytes: int
-
-
-def inference(family: Family, task: Task, bytes_per_number: int = 2) -> Inference:
-    """Count what using the model costs, at two bytes a number (bf16) by default."""
-    cost = count(family, task)
-    positions = task.seq_len if task.kind in ("tokens", "sequences") else 1
-    state = family.kept(task.seq_len) if positions > 1 else 0
-    return Inference(
-        flops_per_position=cost.flops_per_target * task.targets / TRAINING_OVER_FORWARD / positions,
-        parameter_bytes=cost.n_total * bytes_per_number,
-        kept_bytes=state * bytes_per_number,
     )

@@ -5,13 +5,13 @@ from isoflop.analysis.runs.read import read_runs
 plot(read_runs("runs.csv"), "isoflop_profiles", Path("profiles.pdf"))
 """
 
-import difflib
 from pathlib import Path
 
 from isoflop.analysis.report.figures.base import Drawing, Unmet, drawings
 from isoflop.analysis.report.view import View, look
 from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError, UserError
+from isoflop.schema import did_you_mean
 
 # endings of the files that a figure can be
 FORMATS = (".svg", ".png", ".pdf", ".json", ".csv")
@@ -50,9 +50,7 @@ def named(name: str) -> Drawing:
     matching = [name] if name in known else [other for other in known if name and other.startswith(name)]
     if len(matching) == 1:
         return known[matching[0]]
-    close = difflib.get_close_matches(name, known, n=1)
-    mean = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"unknown figure {name!r}; {mean}choose one of {', '.join(known)}")
+    raise UserError(f"unknown figure {name!r}{did_you_mean(name, known)}")
 
 
 def listing() -> str:

@@ -7,7 +7,7 @@ columns(config)["recipe.warmup"]                   # those of its record that ar
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from isoflop.scaling.config import choices, identity, provenance
 from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.config.sections import Knobs, Logger, Names, RunPlan, Trainer
 from isoflop.scaling.recipe.rules import Budget
+from isoflop.schema import keys_of
 
 # seed times a million plus the step still fits the 64 bits of a torch.Generator (loop/module.py, data/base.py)
 LARGEST_SEED = 2**42
@@ -106,7 +107,7 @@ class FrozenConfig:
     def from_json(cls, data: Mapping[str, Any]) -> "FrozenConfig":
         """Read plain data, as in frozen.json or a composed config; raise UserError for an impossible value."""
         own = {f.name for f in fields(cls)} - {"rest"}
-        if missing := [f.name for f in _required(cls) if f.name not in data]:
+        if missing := [name for name, needed in keys_of(cls).items() if needed and name not in data]:
             raise UserError(f"a frozen config has no {missing[0]}")
         values = {name: data[name] for name in own & data.keys()}
         for group, section in (("names", Names), ("budget", Budget), ("trainer", Trainer), ("logger", Logger)):
@@ -127,17 +128,13 @@ class FrozenConfig:
         return rest | {name: value for name, value in data.items() if name != "plan" or value is not None}
 
 
-def _required(section: type) -> list[Field[Any]]:
-    return [f for f in fields(section) if f.default is MISSING and f.default_factory is MISSING]
-
-
 def _section(group: str, section: type[Section], values: Any) -> Section:
     if not isinstance(values, Mapping):
         raise UserError(f"{group}={values} is not a choice of {group}; leave it out for the default")
-    names = [f.name for f in fields(section)]  # type: ignore[arg-type]
-    if unknown := [name for name in values if name not in names]:
-        raise UserError(f"{group}.{unknown[0]} is not a key; {group} has {', '.join(names)}")
-    if missing := [f.name for f in _required(section) if f.name not in values]:
+    known = keys_of(section)
+    if unknown := [name for name in values if name not in known]:
+        raise UserError(f"{group}.{unknown[0]} is not a key; {group} has {', '.join(known)}")
+    if missing := [name for name, needed in known.items() if needed and name not in values]:
         raise UserError(f"{group}.{missing[0]} is missing")
     return section(**values)
 

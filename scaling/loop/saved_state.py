@@ -35,6 +35,13 @@ from isoflop.scaling.hardware import device_name
 from isoflop.scaling.recipe.optimizers import Joint
 from isoflop.scaling.subject import Subject, measure
 
+if TYPE_CHECKING:
+    from isoflop.scaling.assemble import Assembled, Mark
+
+# two evaluations of the same weights differ by the order of sums in float32, whose rounding is 6e-8 each
+SAME_LOSS = 1e-5
+# on another device products differ too: of bf16 by 2^-8 each, of TF32, which cuDNN may take, by 2^-11
+ELSEWHERE = {"fp32": 1e-4, "bf16": 5e-3}
 # tensors of the module, tensors of its optimiser
 State = tuple[list[Tensor], list[Tensor]]
 
@@ -127,11 +134,9 @@ def write(path: Path, state: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Read a state, its tensors on the CPU; raise DamagedError if a byte differs, OSError if there is no file."""
     with path.open("rb") as file:
-        size = _size_of_archive(file)
-        try:
-            state: dict[str, Any] = torch.load(
-                cast(IO[bytes], _Head(file, size)), map_location="cpu", weights_only=True
-            )
+        _refuse_damage(file)
+        try:  # what stands behind the archive is passed over, as behind any zip
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # whole, but nothing that this version can read
             if isinstance(error, MemoryError) or "memory" in str(error):
                 raise
@@ -139,8 +144,8 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def _size_of_archive(file: IO[bytes]) -> int:
-    """Return the number of bytes before the digest, which has to match them."""
+def _refuse_damage(file: IO[bytes]) -> None:
+    """Raise DamagedError unless the digest at the end of a file is that of the bytes before it."""
     size = file.seek(0, io.SEEK_END) - TAIL
     file.seek(0)
     digest, left = hashlib.sha256(), max(0, size)
@@ -149,7 +154,7 @@ def _size_of_archive(file: IO[bytes]) -> int:
         left -= len(block)
     if size <= 0 or file.read() != MARK + digest.digest():
         raise DamagedError("is damaged: its digest is another")
-    return size
+    file.seek(0)
 
 
 class _Digested:
@@ -169,42 +174,6 @@ class _Digested:
 
     def flush(self) -> None:
         self.file.flush()
-
-
-class _Head(io.RawIOBase):
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        super().__init__()
-        self.file, self.size, self.at = file, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        wanted = max(0, min(len(view), self.size - self.at))
-        self.file.seek(self.at)
-        count = self.file.readinto(view[:wanted])  # type: ignore[attr-defined]
-        self.at += count
-        return int(count)
-
-
-if TYPE_CHECKING:
-    from isoflop.scaling.assemble import Assembled, Mark
-
-# two evaluations of the same weights differ by the order of sums in float32, whose rounding is 6e-8 each
-SAME_LOSS = 1e-5
-# on another device products differ too: of bf16 by 2^-8 each, of TF32, which cuDNN may take, by 2^-11
-ELSEWHERE = {"fp32": 1e-4, "bf16": 5e-3}
 
 
 def write_weights(folder: RunFolder, D: int, weights: Mapping[str, Any], code: Code) -> None:

@@ -31,7 +31,7 @@ from isoflop.sweeps.watch.progress import console, plain_table
 from isoflop.wording import clock, gigabytes, short
 
 if TYPE_CHECKING:
-    from isoflop.analysis.claims.claim import Claim
+    pass
 
 MOST = 24  # runs that have a line each, unless all are asked for
 OVER = 1.1  # times its budget that a run may spend without a word
@@ -66,7 +66,8 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
         raise UserError(translate(error)[1]) from None
     with progress("simulating the design") as report:
         results = outcomes(planned.marks, asked, have, report)
-    claims = _claims(overrides)
+    names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
+    claims = read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
     with progress("drawing studies of its claims") if claims else nullcontext():
         decidable = [] if planned.design is None else powers(claims, planned.design)
     if shown.as_json:
@@ -85,11 +86,6 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
     if decidable:
         lines = [Text(f"{'' if one.enough else '! '}{one}", style="" if one.enough else "yellow") for one in decidable]
         terminal.print(Group(Text("\npower of the claims with these runs", style="bold"), *lines), soft_wrap=True)
-
-
-def _claims(overrides: Sequence[str]) -> "list[Claim]":
-    names = [text for key, _, text in (o.partition("=") for o in overrides) if key.lstrip("+") == "study"]
-    return read(names[-1]).load_claims() if names and names[-1] not in ("null", "") else []
 
 
 def _runs(plan: SweepPlan, everything: bool) -> RenderableType:

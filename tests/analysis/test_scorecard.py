@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from isoflop.analysis.report.scorecard import CRITERIA, MEASURES, front, scorecard
+from benchmarks.fronts import front
+from isoflop.analysis.report.scorecard import CRITERIA, MEASURES, scorecard
 
 EXPONENT = 0.2
 

@@ -12,8 +12,9 @@ from families import CASES, FAMILIES, TASKS, TOKENS, family
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.families import inference
 from isoflop.scaling import cost as counting
-from isoflop.scaling.cost import count, example, forward_flops, inference
+from isoflop.scaling.cost import count, example, forward_flops
 from isoflop.scaling.families.base import Family
 from isoflop.scaling.families.cnn import Cnn
 from isoflop.scaling.families.mlp import Mlp

@@ -42,7 +42,6 @@ LEAST, PATIENCE = 3, 5
 SECONDS = 3.0
 # Cohen 1988, Statistical Power Analysis: the custom
 POWER = 0.8
-__all__ = ["load_claims", "refusal"]
 # quantities of a law that need its parameters told apart; a prediction or a slope among the runs does not
 IDENTIFY = ("law_parameter", "law_contrast")
 # columns that only results have, by what they begin with

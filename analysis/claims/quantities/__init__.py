@@ -8,19 +8,8 @@ QUANTITIES["holdout_error"](Sample(runs, law="power_offset(D)", axis="D", level=
 
 from isoflop import extensions
 from isoflop.analysis.claims.declare import QUANTITIES, Measured, Sample, listing, quantity
-from isoflop.analysis.claims.quantities import columns, holdouts, laws, reach, tuning
+from isoflop.analysis.claims.quantities import columns, holdouts, laws, reach, tuning  # noqa: F401 each enters its own
 
-__all__ = [
-    "QUANTITIES",
-    "Measured",
-    "Sample",
-    "columns",
-    "holdouts",
-    "laws",
-    "listing",
-    "quantity",
-    "reach",
-    "tuning",
-]
+__all__ = ["QUANTITIES", "Measured", "Sample", "listing", "quantity"]
 
 extensions.load("quantities")

@@ -63,16 +63,12 @@ def _data(view: View) -> tuple[pd.DataFrame, str, str]:
     """Return the contrasts of the first claim about pairs that has numbers, the claim, and the title of the axis."""
     judged = [v for v in view.verdicts if v.claim.only and v.claim.only.region.kind == "contrast"]
     for verdict in judged:
-        measured = [s for s in verdict.subjects if s.statistic is not None and _is_shown(s, view)]
+        shown = [s for s in verdict.subjects if {*s.subject.families} <= {*view.families}]
+        measured = [s for s in shown if s.statistic is not None]
         if measured:
             data = _largest(pd.DataFrame([_row(s, s.rule) for s in measured]))
             return data, verdict.claim.claim, measured[0].rule.measures.unit.axis
     raise Unmet("; ".join(f"{v.id} is {v.verdict}" for v in judged) or "no claim compares pairs")
-
-
-def _is_shown(verdict: SubjectVerdict, view: View) -> bool:
-    """Return whether figures show both families of a contrast."""
-    return set(verdict.subject.families) <= set(view.families)
 
 
 def _largest(data: pd.DataFrame) -> pd.DataFrame:

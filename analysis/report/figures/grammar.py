@@ -61,6 +61,8 @@ ZOOM: Spec = {
         "translate": "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!",
     },
 }
+# a view, and what lies between two names in it [pixels]
+HEIGHT, GAP = 380, 14
 # groups of a description, and parts of a subtitle, that are named
 MOST_READ, MOST_NAMED = 12, 4
 
@@ -91,17 +93,17 @@ def log(
     return {"field": column, "type": "quantitative"} | axis
 
 
-def linear(column: str, title: str | None, *, zero: bool = False, ticks: int | None = None, **more: Any) -> Spec:
+def linear(column: str, title: str | None, *, ticks: int | None = None, **more: Any) -> Spec:
     """Return a linear axis with about `ticks` ticks."""
     axis = {"format": ".3~g", "labelOverlap": "greedy", "labelFlush": False} | ({"tickCount": ticks} if ticks else {})
-    scale = {"zero": zero, "nice": True}
-    return {"field": column, "type": "quantitative", "title": title, "scale": scale, "axis": axis} | more
+    about = {"field": column, "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True}}
+    return about | {"axis": axis} | more
 
 
-def text(column: str, title: str | None = None, **more: Any) -> Spec:
+def text(column: str, **more: Any) -> Spec:
     """Return an axis of names, in the order of the rows."""
     axis = {"labelLimit": 260, "labelFontSize": 12, "grid": False}
-    return {"field": column, "type": "nominal", "title": title, "sort": None, "axis": axis} | more
+    return {"field": column, "type": "nominal", "title": None, "sort": None, "axis": axis} | more
 
 
 def family_names(families: Collection[str]) -> Spec:
@@ -179,18 +181,16 @@ def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, h
     return {"data": {"name": "rows"}, "vconcat": lines}
 
 
-def labels(ends: pd.DataFrame, x: str, y: str, *, height: int = 380, gap: int = 14) -> pd.DataFrame:
+def labels(ends: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     """Return the name of each family at the end of its line, moved apart where lines end close together.
 
-    ends     a row for each family: where its line ends
-    height   of the view, and `gap` between two names [pixels]
+    ends   a row for each family: where its line ends
     """
-    rows = ends.sort_values(y).assign(
-        kind="label", label=[cut(str(name), 24) for name in ends.sort_values(y)["family"]]
-    )
+    rows = ends.sort_values(y)
+    rows = rows.assign(kind="label", label=[cut(str(name), 24) for name in rows["family"]])
     logs = np.log(rows[y].to_numpy(float))
     span = max(float(np.ptp(logs)), 0.3)
-    step = 1.6 * span * gap / height
+    step = 1.6 * span * GAP / HEIGHT
     for i in range(1, len(logs)):
         logs[i] = max(logs[i], logs[i - 1] + step)
     return rows.assign(**{y: np.exp(logs)})

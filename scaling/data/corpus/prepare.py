@@ -52,6 +52,7 @@ from isoflop.scaling.data.corpus.parts import (
 )
 from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, PreparedCorpus
 from isoflop.scaling.data.corpus.streams import SourceUnit
+from isoflop.scaling.hardware import cores
 from isoflop.wording import count
 
 __all__ = ["FileSource", "Preparation", "prepare"]
@@ -65,8 +66,7 @@ Run = Callable[[str, Sequence[Callable[[], Any]], Sequence[int]], list[Any]]
 @contextlib.contextmanager
 def _pool(workers: int | None, tasks: int) -> Iterator[Run]:
     """Run tasks in processes, one a core, with a bar in a terminal; in this process for one task or core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    several = min(workers or cores, tasks)
+    several = min(workers or cores(), tasks)
     # what is daemonic may have no children
     if several < 2 or multiprocessing.current_process().daemon:
         yield partial(_run, None)
