@@ -122,7 +122,7 @@ class Entry:
     @property
     def held(self) -> bool:
         """Whether a process is at work in the folder, here or on another host."""
-        return held(self.files) or is_leased(self.files) or is_fresh(self.files, self.files.read_heartbeat())
+        return held(self.files) or is_leased(self.files) or is_fresh(self.files)
 
     @property
     def finished(self) -> bool:

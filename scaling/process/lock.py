@@ -5,8 +5,7 @@ lease decides: a file created exclusively. Creating a file that must not exist s
 (open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives: a process of this machine while the system has
 it, with the same start; one of another while its heartbeat goes on, which is watched for three beats. A lease whose
 owner is dead is taken over by creating the next number. A process whose lease is no longer the highest stops and leaves
-alone what now belongs to another. The heartbeat says which process works and how far it is, and looks whether it is to
-stop.
+alone what now belongs to another. The heartbeat says which process works and how far it is, and sees when to stop.
 
     with sole_writer(folder) as lease, Heart(folder, stands=lease.stands) as heart:
         heart.at(step=120, steps=400)
@@ -38,13 +37,12 @@ YOUNG_S = 60.0
 MISSED = 3
 
 
-def is_fresh(folder: RunFolder, beat: dict[str, Any] | None = None) -> bool:
+def is_fresh(folder: RunFolder) -> bool:
     """Return whether another host's beat is recent by the file's time: good enough to show, not to decide."""
-    beat = folder.read_heartbeat() if beat is None else beat
-    if not beat or beat["host"] == socket.gethostname():
-        return False
+    beat = folder.read_heartbeat()
     with contextlib.suppress(OSError):
-        return bool(abs(time.time() - folder.heartbeat.stat().st_mtime) < MISSED * beat["every_s"])
+        age_s = abs(time.time() - folder.heartbeat.stat().st_mtime)
+        return bool(beat) and beat["host"] != socket.gethostname() and age_s < MISSED * beat["every_s"]
     return False
 
 
@@ -64,9 +62,7 @@ def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
     while time.monotonic() < until:
         time.sleep(0.2)
         now = _sign(folder)
-        if while_there and not while_there.exists():
-            return False
-        if now is None and last is not None:  # it ended meanwhile
+        if (while_there and not while_there.exists()) or (now is None and last is not None):  # it ended meanwhile
             return False
         if now != last:
             return True
@@ -99,7 +95,11 @@ class Heart:
         self.step, self.steps = step, steps
 
     def __enter__(self) -> "Heart":
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # a signal that came with the first beat
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,7 +118,8 @@ class Heart:
         """Stop beating; the last beat stays."""
         if self._ended and self._thread:
             self._ended.set()
-            self._thread.join()
+            if self._thread.is_alive():
+                self._thread.join()
         self._ended = self._thread = None
 
     @contextlib.contextmanager
@@ -218,8 +219,7 @@ def _create(path: Path) -> None:
     owner = {"machine": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}
     with path.open("x") as file:
         try:
-            file.write(json.dumps(owner))
-            file.flush()
+            print(json.dumps(owner), file=file, flush=True)
         except OSError:  # no room: nobody else is kept out for it
             path.unlink(missing_ok=True)
             raise

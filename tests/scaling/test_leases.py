@@ -14,6 +14,7 @@ from isoflop.errors import BusyError
 from isoflop.folder import RunFolder
 from isoflop.scaling.process import lock
 from isoflop.scaling.process.lock import Heart, sole_writer
+from isoflop.scaling.process.signals import Terminated, terminable
 
 
 @pytest.fixture
@@ -140,6 +141,19 @@ def test_a_heart_that_has_no_room_to_write_still_beats(tmp_path: Path, monkeypat
         monkeypatch.setattr(Path, "write_text", full)
         assert lock.beats(folder)
         assert json.loads(text)["beat"] <= folder.read_heartbeat()["beat"]
+
+
+def test_a_signal_that_comes_with_the_first_beat_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+
+    def signalled(_: threading.Thread) -> None:
+        assert folder.read_heartbeat()
+        raise Terminated
+
+    monkeypatch.setattr(threading.Thread, "start", signalled)
+    with pytest.raises(Terminated), terminable(), Heart(folder):
+        raise AssertionError("the run began")
+    assert not folder.read_heartbeat()
 
 
 @pytest.mark.parametrize(
