@@ -31,9 +31,9 @@ TINY = ["data.seq_len=16", "data.eval_size=256", "recipe.batch=4", "trainer.acce
 
 # the longest files, longest first; those that compute lie between those that wait for other processes
 LONGEST = (
-    "test_docs", "test_plan", "test_confirm_training", "test_status_cancel_retry", "test_cost", "test_command_line",
-    "test_docstrings", "test_sweeper", "test_answers", "test_clusters", "test_marks", "test_study", "test_golden",
-    "test_package", "test_acceptance", "test_crashes", "test_hostile_input", "test_ranks", "test_parametrization",
+    "test_confirm_training", "test_docs", "test_sweeper", "test_status_cancel_retry", "test_plan", "test_command_line",
+    "test_cost", "test_docstrings", "test_hostile_input", "test_claims", "test_bands", "test_clusters", "test_marks",
+    "test_report", "test_judge_and_report_verbs", "test_local_quantities", "test_golden", "test_ranks", "test_study",
 )  # fmt: skip
 PROGRAM = pytest.StashKey[Path]()
 

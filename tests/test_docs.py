@@ -38,7 +38,18 @@ RUN = re.compile("^```(console|python)", re.MULTILINE)
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in DOCS[1:] if RUN.search(page.read_text())]
 # what trains sweeps, or fits for minutes
-LONG = {"adding", "adding_analysis", "adding_runs", "clusters", "fair", "layer", "tutorial", "watching"}
+LONG = {
+    "adding",
+    "adding_analysis",
+    "adding_runs",
+    "clusters",
+    "decision",
+    "fair",
+    "layer",
+    "predicting",
+    "tutorial",
+    "watching",
+}
 # pages that a newcomer reads from end to end; the rest is written by programs
 HOW_TO = [page for page in (ROOT / "docs").glob("*.md") if page.stem not in ("answers", "others", "gallery")]
 

@@ -56,9 +56,14 @@ EXAMPLES = {name: code for name, path in MODULES.items() if (code := examples.ex
 LONG = {
     "isoflop.analysis.claims.planned.power",
     "isoflop.analysis.design.simulate",
+    "isoflop.analysis.holdout.backtest",
+    "isoflop.analysis.holdout.compare",
     "isoflop.analysis.report.figures.base",
+    "isoflop.analysis.report.finding",
+    "isoflop.analysis.report.plot",
     "isoflop.analysis.report.report",
     "isoflop.analysis.report.scorecard",
+    "isoflop.analysis.report.sentences",
     "isoflop.analysis.report.view",
     "isoflop.scaling.estimate",
 }

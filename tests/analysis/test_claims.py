@@ -210,6 +210,7 @@ def test_the_demo_tests_two_claims_and_names_the_runs_that_the_others_lack() -> 
         assert len(verdicts[name].subjects) == 3
 
 
+@pytest.mark.nightly
 def test_the_grid_that_h1_asks_for_meets_its_needs() -> None:
     verdicts = {v.id: v for v in judge(grid_study())}
     assert verdicts["H1"].verdict == "supported"

@@ -121,6 +121,7 @@ def test_the_normalisation_for_cpus_is_that_of_torch_and_so_is_its_gradient() ->
     assert agree(norm(x), nn.RMSNorm.forward(norm, x), [x, norm.weight])
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("layer", [MinGru(8), Selective(8, 16, 4, 8, 4, chunk=4)])
 def test_a_scan_is_one_operation_to_a_compiler(layer: nn.Module) -> None:
     layer, x = layer.double(), normal(2, 9, 8)
@@ -379,6 +380,7 @@ def test_the_balance_loss_reaches_the_router() -> None:
 # depth
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["resnet", "mlp"])
 def test_a_thousand_layers_train_a_step(name: str) -> None:
     task = replace(TASKS["images"], seq_len=4)

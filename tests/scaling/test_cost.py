@@ -94,7 +94,7 @@ FORMS: dict[str, tuple[Callable[..., float], Callable[[], list[Family]]]] = {
 }
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("task", [TOKENS, LONG], ids=["32", "256"])
 @pytest.mark.parametrize("name", FORMS)
 def test_flops_are_those_of_the_closed_form(name: str, task: Task) -> None:
@@ -214,6 +214,7 @@ def test_inference_is_counted_at_the_sequence_length() -> None:
     assert inference(family("vit"), IMAGES).kept_bytes == 0
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_count_is_linear_in_the_batch(name: str, kind: str) -> None:
     task, made = TASKS[kind], family(name)

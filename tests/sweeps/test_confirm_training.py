@@ -78,6 +78,7 @@ def bought(monkeypatch: pytest.MonkeyPatch, gain: float, searches: bool = False,
 # -- the ladder ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_both_sides_have_the_same_widths_marks_and_seeds_within_the_budget() -> None:
     sides = {BASE: ["family=mlp"], CHANGE: ["family=mlp", CHANGE]}
     long, short = (plan_ladder(sides, budget, 1e18) for budget in (3600.0, 300.0))
@@ -183,6 +184,7 @@ def test_the_budget_ends_the_purchases(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.changes[0].runs.pairs == sum(small().first)
 
 
+@pytest.mark.nightly
 def test_rates_are_searched_alike_and_an_edge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fake, "rate", 2.0)
     notes = bought(monkeypatch, 2.0, searches=True).changes[0].runs.notes
@@ -281,7 +283,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("words", "sentence"), REFUSED)
 def test_bad_input_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["confirm", *words]) == 2

@@ -98,6 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_full_disk_is_a_clear_stop_and_room_is_all_that_is_wanted(
     whole: list[dict[str, str]], small_disk: Path, isoflop: Isoflop

@@ -341,6 +341,7 @@ def test_a_rule_of_the_batch_is_timed_as_the_run_has_it() -> None:
     assert many["seconds"][0] > 1.5 * few["seconds"][0]
 
 
+@pytest.mark.nightly
 def test_runs_too_few_to_fit_leave_the_generic_truth(isoflop: Isoflop, small_sweep: Path, tmp_path: Path) -> None:
     table = tmp_path / "runs.csv"
     assert isoflop("collect", small_sweep, "-o", table).returncode == 0
