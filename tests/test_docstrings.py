@@ -422,8 +422,16 @@ def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
 
 
 @pytest.mark.parametrize("name", sorted(LONG))
-def test_the_calls_of_a_long_example_fit_their_signatures(name: str) -> None:
-    check_calls(EXAMPLES[name], vars(importlib.import_module(name)))
+def test_a_long_example_uses_what_is_there_by_its_signature(name: str) -> None:
+    module = vars(importlib.import_module(name))
+    assert lacking(name, module) == []
+    check_calls(EXAMPLES[name], module)
+
+
+def lacking(name: str, module: dict[str, Any]) -> list[str]:
+    """What the example of a module uses, and neither it, its module nor Props has."""
+    there = {*dir(Props), "folder", *ELSEWHERE.get(name, {})}
+    return [used for used in examples.needs(EXAMPLES[name], module) if used not in there]
 
 
 @pytest.mark.filterwarnings(
@@ -439,8 +447,7 @@ def test_an_example_runs(name: str, there: Props) -> None:
         check_calls(code, module)
         return
     special = ELSEWHERE.get(name, {})
-    lacking = [n for n in names if n not in special and not hasattr(Props, n) and n not in vars(there)]
-    assert not lacking, f"the example of {name} uses {lacking}, which neither it, its module nor Props has"
+    assert lacking(name, module) == [], "names that neither the example, its module nor Props has"
     namespace = module | {n: special[n](there) if n in special else getattr(there, n) for n in names}
     lines = code.splitlines()
     for statement, shown in statements(code):

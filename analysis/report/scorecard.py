@@ -1,10 +1,8 @@
 """The scorecard: four criteria of each family, measured: expressivity, learnability, scalability, efficiency.
 
-No single number: a row for each measure, family and kind of data, with an interval whose unit is the run or the seed,
-and the families that no other beats in two measures at once.
+No single number: a row for each measure, family and kind of data, with an interval whose unit is the run or the seed.
 
     card = scorecard(runs)                                   # criterion, measure, data, family, value, low, high, ...
-    front(card, "loss_at_C", "exponent_C")                   # the Pareto front of a pair of measures
 """
 
 import math
