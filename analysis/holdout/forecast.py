@@ -111,7 +111,8 @@ class Forecast:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        table = self.to_frame().to_string(index=False, na_rep="-", float_format="{:.5g}".format)
+        points = self.to_frame()
+        table = points.where(points.notna()).to_string(index=False, na_rep="-", float_format="{:.5g}".format)
         fitted = f"{self.rows['count']} rows, sha256 {self.rows['sha256'][:12]}"
         lines = [f"{self.formula}, fitted to {fitted}", table, f"{self.level:.0%} bands; made {self.made}"]
         notes = [f"note: {', '.join([*map(str, p['by'].values()), p['reason']])}" for p in self.points if p["reason"]]

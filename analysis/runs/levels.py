@@ -151,9 +151,7 @@ def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
 
 
 def _kind(
-    columns: dict[str, NDArray[np.float64]],
-    levels: dict[str, int],
-    runs: NDArray[np.intp] | None,
+    columns: dict[str, NDArray[np.float64]], levels: dict[str, int], runs: NDArray[np.intp] | None
 ) -> tuple[str, float | None, str]:
     varies = [c for c in ("N", "D") if levels.get(c, 0) >= LEVELS]
     if not varies:

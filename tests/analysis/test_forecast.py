@@ -175,6 +175,11 @@ def test_a_group_without_a_fit_keeps_its_place_and_the_reason(small: pd.DataFram
     assert lstm["L"]["value"] > 0
 
 
+def test_a_bound_that_does_not_exist_is_a_dash(small: pd.DataFrame) -> None:
+    lines = str(forecast(small.drop_duplicates("D").head(3), [{"D": 1e12}], law="power_offset(D)")).splitlines()
+    assert lines[2].split()[2:4] == ["-", "-"], lines
+
+
 def test_a_file_is_strict_json_that_reads_back_and_is_written_once(dated: Forecast, tmp_path: Path) -> None:
     path = dated.save(tmp_path / "forecast.json")
     document = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
