@@ -11,16 +11,19 @@ a step on. Delays are in per cent of the run; a fault that is never found counts
 
 import argparse
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from isoflop.analysis.holdout.watching.curves import foreseen, learn, looks_of
 from isoflop.analysis.holdout.watching.follow import Watched, watch
 from isoflop.analysis.laws.declare import get_law
+from isoflop.errors import UserError
 from isoflop.sweeps.importing.importing import import_logs
 
 # the shares of a run at which a fault begins
@@ -28,6 +31,9 @@ BEGINS = (0.2, 0.35, 0.5, 0.65, 0.8)
 FAULT = 1.01
 LUO = ("constant_24000", "cosine_24000", "wsdcon_9")
 LUO_WATCHED = ("constant_72000", "cosine_72000", "wsd_20000_24000", "wsdld_20000_24000", "wsdcon_3", "wsdcon_18")
+# what may differ between runs of one law: their size and seed, and what follows from them
+OF_A_SIZE = {"run_id", "name", "N", "D", "C", "L", "step", "seed", "width", "depth", "lr", "config.lr", "rung", "git",
+             "sources", "train_loss", "logged.run_id"}  # fmt: skip
 TARGETS = 524_288  # of a step of theirs: 128 sequences of 4096
 PARAMS = {"E": 2.4, "A": 0.6, "alpha": 0.5, "B": 0.5, "C": 2.0, "beta": 0.5, "gamma": 0.6}
 
@@ -89,8 +95,10 @@ def followed(case: Case, begins: float | None = None) -> tuple[Watched, float | 
 
 
 def rates(name: str, cases: list[Case]) -> str:
-    """Return a row of the table: the share of runs with a false alarm, and the delays of faults."""
-    false = [followed(case)[1] is not None for case in cases]
+    """Return a row of the table: false alarms with the limits of their rate, the delays of faults, and the least fault
+    that a run could show, the median of the runs."""
+    sound = [followed(case) for case in cases]
+    false, visible = sum(at is not None for _, at in sound), np.median([watched.visible for watched, _ in sound])
     delays, missed = [], 0
     for case in cases:
         for begins in BEGINS:
@@ -98,8 +106,10 @@ def rates(name: str, cases: list[Case]) -> str:
             late = 1 - begins if at is None or at < begins - 0.01 else max(at - begins, 0.0)
             delays.append(100 * late)
             missed += at is None
+    limits = binomtest(false, len(cases)).proportion_ci(0.9, "exact")
+    alarms = f"{false} ({limits.low:.0%} to {limits.high:.0%})"
     found = f"{np.median(delays):.1f} % | {np.quantile(delays, 0.9):.1f} % | {missed} of {len(delays)}"
-    return f"| {name} | {len(cases)} | {sum(false)} | {found} |"
+    return f"| {name} | {len(cases)} | {alarms} | {found} | {visible:.1%} |"
 
 
 def simulations(runs: int) -> Iterator[tuple[str, list[Case]]]:
@@ -126,33 +136,59 @@ def published(folder: Path) -> Iterator[tuple[str, list[Case]]]:
         yield f"Luo et al. 2025, {size}M, six schedules", [Case(read[name], learnt) for name in LUO_WATCHED]
 
 
-def trunks(folder: Path) -> Iterator[tuple[str, list[Case]]]:
-    """Yield the largest two sizes of a sweep of ours, by the smaller ones."""
-    curves = folder / "curves.csv"
-    import_logs(str(folder), folder / "imported.csv", curves, form="own_runs")
-    table = pd.read_csv(curves)
-    large = sorted(table["N"].unique())[-2:]
-    learnt = learn(table[~table["N"].isin(large)])
-    parts = [part for _, part in table[table["N"].isin(large)].groupby("run_id")]
-    yield f"our loop, {len(table) // table['run_id'].nunique()} points a curve", [Case(part, learnt) for part in parts]
+def groups(table: pd.DataFrame, knobs: list[str]) -> Iterator[Case]:
+    """Yield the runs to watch of each group of runs that share their knobs: the two largest of four sizes or more, by
+    the smaller ones, or else the second half of its runs, by the first."""
+    for _, group in table.groupby(knobs, dropna=False) if knobs else [((), table)]:
+        sizes, ids = sorted(group["N"].unique()), sorted(group["run_id"].unique())
+        watched = group["N"].isin(sizes[-2:]) if len(sizes) > 3 else group["run_id"].isin(ids[(len(ids) + 1) // 2 :])
+        try:
+            learnt = learn(group[~watched])
+        except UserError:  # fewer than three curves of ten points
+            continue
+        for _, run in group[watched].groupby("run_id"):
+            if (run["D"] > 0.03 * run["D"].max()).sum() >= 10:
+                yield Case(run, learnt)
+
+
+def routing(folder: Path) -> tuple[str, list[Case]]:
+    """Return the runs of Clark et al. 2022: 26 points each, whose rates are not told; a group is a kind of router."""
+    table = pd.read_csv(folder / "google-deepmind__scaling_laws_for_routing" / "curves.csv.gz")
+    names = {"hyper_id": "run_id", "dense_parameter_count": "N", "loss_validation": "L"}
+    table = table.rename(columns=names).assign(D=lambda t: t["step"] * float(TARGETS)).dropna(subset=["L"])
+    knobs = ["router_type", "num_experts", "k", "routing_frequency"]
+    return "Clark et al. 2022, 26 points", list(groups(table[table["D"] > 0], knobs))
+
+
+def trunks(folder: Path) -> tuple[str, list[Case]]:
+    """Return runs of ours, without those of one seed and size at several rates, which differ by more than noise."""
+    with tempfile.TemporaryDirectory() as tables:
+        rows, curves = Path(tables) / "runs.csv", Path(tables) / "curves.csv"
+        import_logs(str(folder), rows, curves, form="own_runs")
+        runs, table = pd.read_csv(rows), pd.read_csv(curves)
+    knobs = [name for name in runs if name not in OF_A_SIZE and runs[name].nunique() > 1]
+    table = table.merge(runs[["run_id", *knobs, "seed"]], on="run_id")
+    peak = table.groupby("run_id")["lr"].transform("max")
+    rates = table.assign(peak=peak).groupby([*knobs, "N", "seed"], dropna=False)["peak"].transform("nunique")
+    points = len(table) // table["run_id"].nunique()
+    return f"our study {folder.parent.name}, {points} points", list(groups(table[rates == 1], knobs))
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=40, help="simulated runs of each design")
-    parser.add_argument("--trunks", type=Path, help="a folder of runs of several sizes")
+    parser.add_argument("--trunks", type=Path, nargs="*", default=[], help="folders of our runs")
     options = parser.parse_args()
-    print(
-        "| curves | runs | false alarms | median delay | nine of ten within | never found |\n|---|---|---|---|---|---|"
-    )
+    print("| curves | runs | false alarms | median delay | nine of ten within | never found | sees |")
+    print("|---|---|---|---|---|---|---|")
     kinds = list(simulations(options.runs)) if options.runs else []
     if reference := os.environ.get("ISOFLOP_REFERENCE_DATA"):
-        kinds += published(Path(reference))
-    if options.trunks:
-        kinds += trunks(options.trunks)
+        kinds += [*published(Path(reference)), routing(Path(reference))]
+    kinds += map(trunks, options.trunks)
     for name, cases in kinds:
-        print(rates(name, cases), flush=True)
+        if cases:
+            print(rates(name, cases), flush=True)
 
 
 if __name__ == "__main__":
