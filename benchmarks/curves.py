@@ -10,12 +10,15 @@ leave B, C, beta and gamma open.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.runs.read import read_curves
+from isoflop.analysis.runs.read import add_schedule, read_runs
 from isoflop.errors import UserError
 
 TRAIN = ("constant_24000", "cosine_24000", "wsdcon_9")
@@ -53,6 +56,12 @@ class Score(NamedTuple):
     shares: dict[str, float]
 
 
+def read_curves(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read files of (step, lr, L), a curve each, into one table; run_id is the name of the file."""
+    parts = [read_runs(path).frame.assign(run_id=path.stem) for path in paths]
+    return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))
+
+
 def predicted(size: str, prior: Mapping[str, tuple[float, float]], loss: str = "huber") -> tuple[Fit, Score]:
     """Return the law fitted to three schedules of a model of `size` million parameters, and its score on six."""
     folder = os.environ.get("ISOFLOP_REFERENCE_DATA")
@@ -61,7 +70,7 @@ def predicted(size: str, prior: Mapping[str, tuple[float, float]], loss: str = "
             "ISOFLOP_REFERENCE_DATA names no folder; set it to the folder that holds thu-yao-01-luo__MultiPowerLaw"
         )
     train, test = (
-        read_curves([f"{folder}/thu-yao-01-luo__MultiPowerLaw/csv_{size}/{name}.csv" for name in names])
+        read_curves([Path(folder) / f"thu-yao-01-luo__MultiPowerLaw/csv_{size}/{name}.csv" for name in names])
         for names in (TRAIN, TEST)
     )
     law = fit(train, "multi_power", interval="none", prior=prior, loss=loss)

@@ -6,7 +6,7 @@
 The index of the frame is the line of the file, so that a later error can still name it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,9 +133,3 @@ def add_schedule(table: pd.DataFrame) -> pd.DataFrame:
         total[rows] = step[rows[0]] * lr[rows[0]] / 2 + np.concatenate([[0.0], np.cumsum(parts)])
     names = codes + 1 if label is None else table[label]
     return table.assign(run_id=names, curve=codes + 1.0, S1=total)
-
-
-def read_curves(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Read files of (step, lr, L), a curve each, into one table; run_id is the name of the file."""
-    parts = [read_runs(path).frame.assign(run_id=Path(path).stem) for path in paths]
-    return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))

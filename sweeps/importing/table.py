@@ -32,6 +32,10 @@ CURVE = ("run_id", "N", "step", "D", "lr", "L", "loss_unit")
 AMOUNTS = ("D", "C")
 # what a step is multiplied by
 PARTS = ("per_step", "examples", "length")
+# names of a size, and of those, that a user may state
+SETTABLE = ("n", *NAMES.usual["N"], *(name for part in PARTS for name in NAMES.parts[part]))
+# of an amount that does not grow along the log, and so says nothing of how far a run is
+OF_THE_WHOLE = "{} is that of the whole run: a share of it by the steps"
 # what the table cannot do without
 ASKED = {
     "N": "N is in no log: give --columns N=NAME or --set N=1e8, for laws that have it",
@@ -59,6 +63,8 @@ class Tabled:
     """Step, D, lr and the loss of training, or the held-out one where no other was logged (CURVE)."""
     loss: str
     """The column that is L."""
+    along: str
+    """The column that the curve's L is."""
     notes: list[str]
     """Where the others come from."""
     lost: float | None = None
@@ -81,7 +87,8 @@ def tabled(log: Log, naming: Naming) -> Tabled:
     measured = measured if held_out else measured.tail(1)
     along = _along(points, reading)
     curve = _curve(log, named, points, along)
-    return Tabled(_rows(log, measured), curve, reading.column, notes, _lost(along.of(points), points["step"]))
+    lost = _lost(along.of(points), points["step"])
+    return Tabled(_rows(log, measured), curve, reading.column, along.column, notes, lost)
 
 
 def _points(log: Log) -> pd.DataFrame:
@@ -98,11 +105,14 @@ def _points(log: Log) -> pd.DataFrame:
     others = [name for name in counters if name != best]
     log.left_out |= {*others}
     table = table.drop(columns=[*counters, *([STEP] if STEP in table else [])]).assign(step=step)
-    table = table[np.isfinite(table["step"])]
-    if table.empty:
+    points: pd.DataFrame = table[np.isfinite(table["step"])].copy()
+    if points.empty:
         raise ValueError("it logged nothing")
-    last: pd.DataFrame = table.groupby("step", as_index=False).last()
-    return last
+    for name in points.columns.drop("step"):  # what was logged before a run was taken up again at an earlier step
+        steps = points["step"][points[name].notna()]
+        points.loc[steps.index[steps > steps[::-1].cummin()[::-1]], name] = np.nan
+    last: pd.DataFrame = points.groupby("step", as_index=False).last()
+    return last[last.drop(columns="step").notna().any(axis=1)]
 
 
 def _loss(points: pd.DataFrame, columns: Mapping[str, str]) -> Reading:
@@ -112,9 +122,7 @@ def _loss(points: pd.DataFrame, columns: Mapping[str, str]) -> Reading:
             raise ValueError(f"it has no column {columns['L']!r}; it logged {_listed(points)}")
         return named
     if (reading := loss_of(points)) is None:
-        raise ValueError(
-            f"no column, or none alone, is its loss; choose by --columns L=...: it logged {_listed(points)}"
-        )
+        raise ValueError(f"no one column is its loss; choose by --columns L=...: it logged {_listed(points)}")
     return reading
 
 
@@ -153,7 +161,7 @@ def _completed(named: pd.DataFrame, points: pd.DataFrame) -> tuple[pd.DataFrame,
         known = np.isfinite(amount) & (step > 0)
         if known.any() and len(step) > 1 and np.ptp(amount[known]) == 0 and known.sum() > 1:
             named[ours] = amount * step / step[-1]
-            notes.append(f"{ours} is that of the whole run: a share of it by the steps")
+            notes.append(OF_THE_WHOLE.format(ours))
         elif known.any() and not known.all():
             rate = amount[known] / step[known]
             named[ours] = np.where(known, amount, np.interp(step, step[known], rate) * step)
@@ -175,17 +183,15 @@ def _rows(log: Log, measured: pd.DataFrame) -> list[dict[str, Any]]:
         measured = measured.assign(lr=measured["lr"].max())
     for row in measured.to_dict("records"):
         head: dict[str, Any] = {"run_id": log.run_id, "name": log.name, "status": log.status, "reason": log.reason}
-        values = {str(name): value for name, value in row.items() if not _is_nothing(value)}
+        values = {
+            str(n): v for n, v in row.items() if v is not None and not (isinstance(v, float) and not np.isfinite(v))
+        }
         if "L" not in values and log.status == record.RunStatus.OK:
             head |= {"status": record.RunStatus.DIVERGED, "reason": "its loss is not finite"}
         rows.append({**{f"logged.{n}" if n in head else n: v for n, v in values.items()}, **head})
         if "L" not in values:
             break
     return rows
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and not np.isfinite(value))
 
 
 def _along(points: pd.DataFrame, reading: Reading) -> Reading:

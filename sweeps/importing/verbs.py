@@ -6,7 +6,7 @@ isoflop import lightning_logs -o runs.csv --curves curves.csv
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,16 +103,22 @@ def watch_command(
     from isoflop.analysis.holdout.forecast import load_forecast
     from isoflop.analysis.holdout.watching.follow import follow
     from isoflop.sweeps.importing.importing import read_curve
+    from isoflop.sweeps.importing.log import bears
+    from isoflop.sweeps.importing.table import OF_THE_WHOLE, SETTABLE
 
     if below is not None and not 0 < below < math.inf:
         raise UserError(f"--below {below:g} is no loss; give a number above 0, such as --below 2.5")
-    dated = load_forecast(forecast)
-    one = read_curve(log, naming.read(), naming.form)
+    dated, named = load_forecast(forecast), naming.read()
+    if unused := next((name for name in named.constants if not bears(name, SETTABLE)), ""):
+        raise UserError(f"--set {unused} is nothing that watch uses; set N, batch_size, seq_len or tokens_per_step")
+    one = read_curve(log, named, naming.form)
+    if OF_THE_WHOLE.format("D") in one.notes:
+        raise UserError(f"{log} tells D of the whole run alone; give --set batch_size=64,seq_len=1024")
     if one.lost is not None:
         text = f"step {one.lost:.0f}: the loss is not finite from here on, and the run has diverged"
         output.emit({"state": "diverged", "since": {"step": one.lost}}) if as_json else output.echo(text)
         return ALARM
-    watched = follow(dated, one.curve, o.place(at) if at else {})
+    watched = replace(follow(dated, one.curve, o.place(at) if at else {}), loss=one.along)
     output.emit(watched.to_json(below)) if as_json else output.echo(watched.text(below))
     return ALARM if watched.since is not None else 0
 
@@ -131,7 +137,3 @@ def _bar(sources: Iterable[Found]) -> Iterator[Found]:
 def main(arguments: list[str]) -> int:
     """Run the verb and return its exit code; bad input is one sentence and 2."""
     return run(app, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

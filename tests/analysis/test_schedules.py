@@ -9,7 +9,7 @@ import pytest
 
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.laws.declare import get_law
-from isoflop.analysis.runs.read import add_schedule, read_curves
+from isoflop.analysis.runs.read import add_schedule, read_runs
 from isoflop.errors import UserError
 
 FOLDER = os.environ.get("ISOFLOP_REFERENCE_DATA", "")
@@ -59,7 +59,9 @@ def test_a_table_without_a_rate_is_no_curve() -> None:
 
 
 def curves(size: str, *names: str) -> pd.DataFrame:
-    return read_curves([f"{FOLDER}/thu-yao-01-luo__MultiPowerLaw/csv_{size}/{name}.csv" for name in names])
+    folder = f"{FOLDER}/thu-yao-01-luo__MultiPowerLaw/csv_{size}"
+    parts = [read_runs(f"{folder}/{name}.csv").frame.assign(run_id=name) for name in names]
+    return add_schedule(pd.concat([part.drop(columns="curve", errors="ignore") for part in parts], ignore_index=True))
 
 
 def mean_r2(rows: pd.DataFrame, predicted: np.ndarray) -> float:

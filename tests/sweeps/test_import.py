@@ -153,7 +153,7 @@ def _is_log(file: Path) -> bool:
         ([{"loss": 2.0}, {"loss": 1.0}], "it logged no step"),
         (
             [{"step": 1, "speed": 2.0}],
-            "no column, or none alone, is its loss; choose by --columns L=...: it logged speed",
+            "no one column is its loss; choose by --columns L=...: it logged speed",
         ),
         ([{"step": 1, "val/a_loss": 2.0, "val/b_loss": 2.0}], "it logged val/a_loss, val/b_loss"),
         (["garbage"], "it holds no JSON object"),

@@ -55,6 +55,18 @@ def watched(log: Path, dated: Path, capsys: pytest.CaptureFixture[str], *more: s
 def test_a_sound_run_stays_inside(dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = watched(write(tmp_path / "log.jsonl", LARGE), dated, capsys, "--below", "9")
     assert (code, "inside its band" in text, "ends below 9 with probability 100%" in text) == (0, True, True)
+    assert "), train_loss\n" in text
+
+
+def test_a_log_that_is_torn_or_was_taken_up_again_is_watched_to_its_end(
+    dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The branch that was given up had a fault, and led further than the run is now."""
+    given_up = write(tmp_path / "log.jsonl", LARGE, begins=250, last=300).read_text()
+    again = write(tmp_path / "log.jsonl", LARGE, last=260).read_text().splitlines()
+    (tmp_path / "log.jsonl").write_text(given_up + "\n".join(again[200:]) + "\n" + '{"step": 261, "tok')
+    code, text = watched(tmp_path / "log.jsonl", dated, capsys)
+    assert (code, text.startswith("step 260, 65% of D=4e+08: inside its band")) == (0, True)
 
 
 def test_a_fault_of_one_percent_is_found_within_2_percent_of_the_run(
@@ -80,6 +92,19 @@ def test_the_end_that_is_foretold_is_the_end(dated: Path, tmp_path: Path, capsys
     assert end["high"] / end["low"] < 1.05
 
 
+def test_another_tokenizer_is_no_fault_and_not_what_was_forecast(
+    dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss that is 15 % higher from the beginning."""
+    log, said = write(tmp_path / "log.jsonl", LARGE), "the run is heading elsewhere"
+    assert said not in watched(log, dated, capsys)[1]
+    first, *lines = map(json.loads, log.read_text().splitlines())
+    higher = [line | {"train_loss": 1.15 * line["train_loss"]} for line in lines]
+    log.write_text("".join(json.dumps(line) + "\n" for line in [first, *higher]))
+    code, text = watched(log, dated, capsys)
+    assert (code, said in text) == (0, True)
+
+
 @pytest.mark.nightly
 def test_what_cannot_be_seen_in_the_noise_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "smaller").mkdir()
@@ -95,15 +120,24 @@ def without(field: str, log: Path) -> Path:
     return log
 
 
+def planned(log: Path) -> Path:
+    """Write a log again whose tokens are a plan, in its config."""
+    lines = without("tokens", log).read_text().replace('"params":', '"tokens": 4e8, "params":').splitlines()
+    log.write_text("\n".join(lines[:200]))
+    return log
+
+
 @pytest.mark.parametrize(
     ("change", "more", "said"),
     [
         (lambda log: without("config", log), (), "does not say N"),
-        (lambda log: without("train_loss", without("val_loss", log)), (), "no column, or none alone, is its loss"),
+        (lambda log: without("train_loss", without("val_loss", log)), (), "no one column is its loss"),
         (lambda log: write(log, LARGE, last=9), (), "has not passed 3%"),
         (lambda log: write(log, 1e6), (), "the log is of N=1e+06 up to D=4e+08, the forecast of N=3.2e+07"),
         (lambda log: log.with_name("nowhere"), (), "is neither a file nor a folder"),
         (lambda log: write(log.with_name("second.jsonl"), LARGE).parent, (), "holds several runs"),
+        (lambda log: log, ("--set", "nonsense=3"), "--set nonsense is nothing that watch uses; set N, batch_size, "),
+        (planned, (), "tells D of the whole run alone"),
         (lambda log: log, ("--at", "N=1e9"), "has 0 points there; choose one by --at: N=3.2e+07,D=4e+08"),
     ],
 )

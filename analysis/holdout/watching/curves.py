@@ -77,15 +77,11 @@ def _gap(curves: pd.DataFrame, runs: Runs) -> float:
 def learn(curves: pd.DataFrame) -> dict[str, Any]:
     """Return what the curves of smaller runs say of a larger one's; UserError where they are too few."""
     if lost := [name for name in NEEDED if name not in curves or curves[name].isna().all()]:
-        raise UserError(
-            f"a table of curves needs {', '.join(NEEDED)}, and lacks {', '.join(lost)}: isoflop import --curves"
-        )
+        raise UserError(f"a table of curves lacks {', '.join(lost)}; isoflop import --curves writes one")
     parts = [_thinned(part) for _, part in curves[curves["D"] > 0].groupby("run_id", sort=False)]
     parts = sorted((part for part in parts if len(part) >= POINTS // 4), key=lambda part: float(part["N"].iloc[0]))
     if len(parts) < 3:
-        raise UserError(
-            f"{len(parts)} curves have {POINTS // 4} points or more, and a band needs three; give more runs"
-        )
+        raise UserError(f"{len(parts)} curves have {POINTS // 4} points or more, and a band needs three")
     whole = _fitted(parts)
     unseen = [_unseen(part, parts, curves) for part in parts[-LEFT_OUT:]]
     drift = taught(unseen)

@@ -41,6 +41,8 @@ class Watched:
     """ln of the loss at the end: its mean and standard deviation."""
     place: Mapping[str, Any]
     """The point of the forecast, as its file has it."""
+    loss: str = ""
+    """The column of the log that is L here; the end is that of the forecast's table."""
 
     def to_json(self, below: float | None = None) -> dict[str, Any]:
         """Return the document of `isoflop watch --json`."""
@@ -48,6 +50,7 @@ class Watched:
         looks = records(self.looks)
         return {
             "state": "inside" if self.since is None else "outside",
+            "loss": self.loss,
             "since": None if self.since is None else looks[self.since],
             "change": self.change,
             "visible": self.visible,
@@ -66,11 +69,13 @@ class Watched:
             state = f"outside its band since step {since['step']:.0f} (D={since['D']:.3g}), by {off}"
         seen = f"a fault of {percent(self.visible, 1)} within {WITHIN:.0%} of the run"
         hidden = f"cannot see {percent(FAULT, 0)} in this noise: {seen} is the least"
+        apart = "" if said["low"] <= end["value"] <= said["high"] else ": the run is heading elsewhere"
+        band = f"{last['low']:.4f} to {last['high']:.4f}"
         lines = [
             f"step {last['step']:.0f}, {last['D'] / at['D']:.0%} of D={at['D']:.3g}: {state}",
-            f"  L          {last['L']:.4f} (band {last['low']:.4f} to {last['high']:.4f})",
-            f"  at the end {end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f})",
-            f"  forecast   {said['value']:.4f} ({said['low']:.4f} to {said['high']:.4f})",
+            f"  L          {last['L']:.4f} (band {band}), {self.loss or 'of the curve'}",
+            f"  at the end {end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f}), the L of the forecast",
+            f"  forecast   {said['value']:.4f} ({said['low']:.4f} to {said['high']:.4f}){apart}",
             f"  {f'sees       {seen}' if self.visible <= FAULT else hidden}",
         ]
         chance = [] if below is None else [f"  ends below {below:g} with probability {self.below(below):.0%}"]
@@ -99,9 +104,7 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
         raise UserError(f"the log is of {log}, the forecast of N={N:.4g}, D={end:.4g}; choose another point by --at")
     if entry["low"] is None or entry["high"] is None:
         why = f" ({point['reason']})" if point["reason"] else ""
-        raise UserError(
-            f"the forecast has no interval at its point{why}; forecast from a table that identifies the law"
-        )
+        raise UserError(f"the forecast has no interval at its point{why}; take one whose law is identified")
     whole = to_the_end(run, learnt, end)
     law = foreseen(learnt, whole, N)
     looks = looks_of(run, law[:, : len(run)], end)

@@ -69,8 +69,9 @@ def _read(run: str, lines: list[Mapping[str, Any]]) -> Log:
     log = Log(run, run)
     for line in lines:
         line = {key: value for key, value in line.items() if key not in RUN}
-        if any(bears(name, NAMES.parts["counter"]) for name in plain(line, set())):
-            values = plain(line, log.left_out)
+        values = plain(line, left_out := set[str]())
+        if any(bears(name, NAMES.parts["counter"]) for name in values):
+            log.left_out |= left_out
             log.points.append(numbers({k: v for k, v in values.items() if not isinstance(v, str)}, log.left_out))
             log.config |= {name: value for name, value in values.items() if isinstance(value, str)}
         else:

@@ -30,7 +30,7 @@ def find(source: str) -> Iterator[Found]:
         if folder not in inner:
             more = [file for other in inner if other.parent == folder for file in folders[other]]
             name = folder.name if path.is_file() or folder == path else str(folder.relative_to(path))
-            yield Found(name, partial(_read, name, [*own, *more]))
+            yield Found(name, partial(_read, name, [*more, *own]))
 
 
 def _read(name: str, files: list[Path]) -> Log:
@@ -39,18 +39,18 @@ def _read(name: str, files: list[Path]) -> Log:
     except ImportError:
         what = f"{files[0].parent} holds event files of TensorBoard"
         raise MissingLibraryError(what, "tensorboard", "tensorboard") from None
-    log, points = Log(name, name), dict[int, dict[str, float]]()
-    for file in files:
+    log, points = Log(name, name), dict[tuple[int, int], dict[str, float]]()
+    for place, file in enumerate(files):
         for content in _contents(file, log):
             event = Event.FromString(content)
             for value in event.summary.value:
                 if value.tag == HPARAMS:
                     log.config |= _hparams(value.metadata.plugin_data.content)
                 elif (number := _number(value)) is not None:
-                    points.setdefault(event.step, {}).update(numbers({value.tag: number}, log.left_out))
+                    points.setdefault((place, event.step), {}).update(numbers({value.tag: number}, log.left_out))
                 elif not value.tag.startswith("_hparams_"):
                     log.left_out.add(value.tag)
-    log.points = [{STEP: step} | point for step, point in sorted(points.items())]
+    log.points = [{STEP: step} | point for (_, step), point in sorted(points.items())]
     return log
 
 
