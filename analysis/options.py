@@ -173,7 +173,7 @@ class ConfirmOptions:
 
 Json = Annotated[bool, "Print one JSON document on stdout and nothing else", "--json"]
 Band = Annotated[float, ARGUMENTS["band"]]
-Claims = Annotated[Path | None, "A folder of claims, or one yaml; by default the claims that ship"]
+Claims = Annotated[Path | None, "A folder of claims, one yaml, or the id of one that ships; by default all that ship"]
 Forecast = Annotated[Path | None, "A file that isoflop forecast wrote, scored by the runs made since"]
 
 

@@ -324,6 +324,12 @@ def test_two_claims_of_one_name_and_a_folder_of_none_are_refused(tmp_path: Path)
         load_claims(tmp_path)
 
 
+def test_a_claim_that_ships_is_named_by_its_id() -> None:
+    ids = [claim.id for claim in load_claims()]
+    assert "H32" in ids
+    assert [[found.id for found in load_claims(one)] for one in ids[:3]] == [[one] for one in ids[:3]]
+
+
 def test_a_claim_of_runs_that_are_not_there_is_untested_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD + "where: \"family = 'gru'\"\n")
     (tmp_path / "b.yaml").write_text(GOOD.replace("mine", "probe") + "where: probe.gradient > 0\n")

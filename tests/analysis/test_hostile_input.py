@@ -119,7 +119,8 @@ def test_columns_where_and_by_mean_the_same_to_every_verb(
     [
         ("fit {runs} --where \"family = 'lstm' or family = 'mlp'\"", "only `and` joins conditions"),
         ("fit {runs} --columns N=n_bdoy", "has no column 'n_bdoy' for N; did you mean n_body?"),
-        ("judge {runs} --claims nope.yaml", "nope.yaml does not exist; give a folder of claims in yaml, or one file"),
+        ("judge {runs} --claims nope.yaml", "nope.yaml does not exist; give a folder of claims in yaml, one file, or"),
+        ("judge {runs} --claims H3200", "H3200 does not exist; give a folder of claims in yaml, one file, or an"),
         ("predict {runs} --at N=1e6 --at N=2e6", "gives N twice; give it once"),
     ],
 )

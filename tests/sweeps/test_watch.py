@@ -197,5 +197,5 @@ def test_what_watch_cannot_use_is_refused(dated: Path, tmp_path: Path, capsys: p
     assert "name two files" in capsys.readouterr().err
     made = load_forecast(dated)
     bare = replace(made, points=tuple({**p, "L": {**p["L"], "low": None}} for p in made.points), curves=None)
-    with pytest.raises(UserError, match="--curves needs a forecast with an interval at N and D"):
+    with pytest.raises(UserError, match=r"at N and D: .*; give another law, or no --curves"):
         with_curves(bare, dated.parent / "curves.csv", read_runs(dated.parent / "runs.csv"))

@@ -56,7 +56,7 @@ def with_curves(forecast: Forecast, path: Path, runs: Runs) -> Forecast:
         raise UserError("--curves is of one group: leave --by out, and keep a group by --where")
     if not any(p["L"] and p["L"]["low"] is not None and {"N", "D"} <= p["at"].keys() for p in forecast.points):
         why = next((p["reason"] for p in forecast.points if p["reason"]), "its law has no N and D")
-        raise UserError(f"--curves needs a forecast with an interval at N and D, which a run is watched by: {why}")
+        raise UserError(f"--curves needs an interval at N and D: {why}; give another law, or no --curves")
     curves = read_runs(path).frame
     return replace(forecast, curves=learn(curves) | {"gap": _gap(curves, runs)})
 
