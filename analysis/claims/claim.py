@@ -92,9 +92,8 @@ def load_claims(path: str | Path | None = None) -> list[Claim]:
     files = sorted(folder.glob("*.yaml"), key=_numbered) if folder.is_dir() else [folder]
     if path is None:
         files += [file for e in extensions.all_declared() for file in sorted((e.conf / "claims").glob("*.yaml"))]
-    if path is not None and not folder.exists():
-        if not (files := [claim.file for claim in load_claims() if claim.file and claim.id == str(path)]):
-            raise UserError(f"{folder} does not exist; give a folder of claims in yaml, one file, or an id that ships")
+    if not folder.exists() and not (files := [c.file for c in load_claims() if c.file and c.id == str(path)]):
+        raise UserError(f"{folder} does not exist; give a folder of claims in yaml, one file, or an id that ships")
     if not files:
         raise UserError(f"{folder} holds no claims; give a folder of yaml files, or one file")
     by_id: dict[str, Claim] = {}
