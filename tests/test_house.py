@@ -9,9 +9,9 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_047,
+    "lines": 42_044,
     "files": 270,
-    "public_names": 1_157,
+    "public_names": 1_155,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,

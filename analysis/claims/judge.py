@@ -33,12 +33,10 @@ from isoflop.analysis.claims.verdict import (
     robust,
 )
 from isoflop.analysis.fitting.fit import Fits
-from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.cells import REPLICATE
 from isoflop.analysis.runs.read import NUMERIC, read_runs
 from isoflop.analysis.runs.rows import as_floats, finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
-from isoflop.analysis.runs.where import conditions
 from isoflop.errors import FitError, UserError
 from isoflop.wording import cell, percent
 
@@ -97,18 +95,8 @@ def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
 
 def columns_of(rules: Iterable[Rule]) -> set[str]:
     """Return the columns that judging by these rules reads, and those that derived ones are computed from."""
-    names = {*record.COLUMNS, *REPLICATE}
-    for rule in rules:
-        names |= named_columns(rule) | rule.needs.names
+    names = {*record.COLUMNS, *REPLICATE}.union(*(rule.columns for rule in rules))
     return names | {source for name in names if name in DERIVED for source in DERIVED[name][0]}
-
-
-def named_columns(rule: Rule) -> set[str]:
-    """Return the columns that a rule names or that its law reads."""
-    law = get_law(rule.formula) if rule.law else None
-    names = {*(law.columns if law else ()), *([law.target] if law else []), *rule.at, *rule.compare, *rule.reach}
-    names |= {rule.axis, rule.against, rule.less, *rule.by, *(rule.of if rule.measures.of == "column" else ())}
-    return (names | {c.column for text in (rule.where, *rule.robust) for c in conditions(text)}) - {""}
 
 
 def judge_claim(runs: RunsLike, claim: Claim, fits: Fits | None = None) -> ClaimVerdict:

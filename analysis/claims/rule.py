@@ -6,6 +6,7 @@ str(rule)      # 'mean over runs of probe.positions.slope: above 0, with the 95 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from isoflop import schema
@@ -103,6 +104,15 @@ class Rule:
     def names(self) -> tuple[str, ...]:
         """What is measured of each group: the names of `of`, or one empty name."""
         return self.of or ("",)
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """The columns that it names, that its law reads and that it needs."""
+        law = get_law(self.formula) if self.law else None
+        names = {*(law.columns if law else ()), *([law.target] if law else []), *self.at, *self.compare, *self.reach}
+        names |= {self.axis, self.against, self.less, *self.by, *(self.of if self.measures.of == "column" else ())}
+        named = {c.column for text in (self.where, *self.robust) for c in conditions(text)}
+        return frozenset((names | named | self.needs.names) - {""})
 
     def __str__(self) -> str:
         law = f" ({self.formula}{f' along {self.axis}' if self.axis else ''})" if self.law else ""

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from isoflop import extensions
 from isoflop.analysis.claims.claim import FOLDER, Claim
-from isoflop.analysis.claims.judge import named_columns
 from isoflop.analysis.claims.quantities.cells import DERIVED
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.claims.verdict import ClaimVerdict
@@ -66,20 +65,21 @@ def lacking(verdicts: Iterable[ClaimVerdict], runs: Runs) -> str:
 
 def _lack(claim: Claim, runs: Runs) -> str:
     """Return what a table lacks first for a claim: columns of probes, other columns, families, data, else runs."""
-    wheres = [condition for rule in claim.rules for condition in conditions(rule.where)]
-    named = {condition.column for condition in wheres}.union(*({*rule.compare} for rule in claim.rules))
-    read = named.union(*(named_columns(rule) | rule.needs.names for rule in claim.rules)) - {*DERIVED}
+    rules = claim.rules
+    wheres = [condition for rule in rules for condition in conditions(rule.where)]
+    named = {condition.column for condition in wheres}.union(*({*rule.compare} for rule in rules))
+    read = named.union(*(rule.columns for rule in rules)) - {*DERIVED}
     absent = {name for name in read if name not in runs or runs[name].isna().all()}
     if any(name.startswith("probe.") for name in absent):
         return "probes"
     if absent - {"family", "data"}:
         return "columns"
     wanted = {(c.column, str(c.value)) for c in wheres}
-    wanted |= {(column, str(value)) for rule in claim.rules for column, two in rule.compare.items() for value in two}
+    wanted |= {(column, str(value)) for rule in rules for column, two in rule.compare.items() for value in two}
     there = {(column, value) for column in named - absent for value in runs[column].astype(str).unique()}
     missing = {column for column, _ in wanted - there}
     families = runs["family"].nunique() if "family" in runs else 1
-    few = any(rule.needs.families > families for rule in claim.rules)
+    few = any(rule.needs.families > families for rule in rules)
     return "families" if "family" in missing or few else "data" if "data" in missing else "runs"
 
 

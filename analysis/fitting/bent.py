@@ -106,8 +106,8 @@ def _ends(quantity: Callable[..., Any], estimate: Estimate, problem: Problem, ar
     """Return the ends of an interval, moved by the step and widened as the bends inflate its standard error."""
     covariance = _inverse(around.information)
     steps = _STEP * np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-    ahead, behind = (quantity(**problem.params(around.u + side * np.diag(steps))) for side in (1, -1))
-    slope = (np.asarray(ahead, dtype=float) - behind) / (2 * steps)
+    ahead, behind = quantity(**problem.params(around.u + np.multiply.outer((1, -1), np.diag(steps))))
+    slope = (ahead - behind) / (2 * steps)
     without = slope[: around.own] @ _inverse(around.information[: around.own, : around.own]) @ slope[: around.own]
     inflated = np.sqrt(max(float(slope @ covariance @ slope / without), 1.0))
     value, low, high = (np.float64(x) for x in (estimate.value, estimate.low, estimate.high))

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from isoflop import record
 from isoflop.analysis.claims.claim import FOLDER, Claim, load_claims, read_claim
-from isoflop.analysis.claims.judge import judge, named_columns
+from isoflop.analysis.claims.judge import judge
 from isoflop.analysis.claims.planned.power import power, refusal
 from isoflop.analysis.claims.quantities.cells import DERIVED, choices
 from isoflop.analysis.claims.region import Region, VerdictKind
@@ -315,7 +315,7 @@ def probe_keys() -> dict[str, tuple[str, ...]]:
 def test_a_claim_that_ships_names_columns_that_runs_can_have(claim: Claim) -> None:
     known, keys = {*record.COLUMNS, *DERIVED, *knobs(), "metric.accuracy"}, probe_keys()
     for rule in claim.rules:
-        for column in named_columns(rule) | rule.needs.names:
+        for column in rule.columns:
             if column.startswith("probe."):
                 _, probe, key = column.split(".")
                 assert any(fnmatchcase(key, one) for one in keys[probe]), column

@@ -20,7 +20,7 @@ import pandas as pd
 from isoflop import record
 from isoflop.analysis.claims.claim import Claim, load_claims
 from isoflop.analysis.claims.declare import Unmeasured
-from isoflop.analysis.claims.judge import columns_of, judge_rule, named_columns, sound_table
+from isoflop.analysis.claims.judge import columns_of, judge_rule, sound_table
 from isoflop.analysis.claims.planned.draws import drawn
 from isoflop.analysis.claims.quantities.cells import DERIVED, with_derived
 from isoflop.analysis.claims.region import Region, VerdictKind
@@ -134,7 +134,7 @@ def refusal(claim: Claim, planned: pd.DataFrame, probes: Mapping[str, Iterable[s
     """
     for rule in claim.rules:
         name = f"claim {claim.id}{f' ({rule.name})' if rule.name else ''}"
-        for column in sorted(named_columns(rule) | rule.needs.names):
+        for column in sorted(rule.columns):
             if lacking := _lacking(column, planned, probes):
                 return f"{name} names the column {column}, which its runs will not have: {lacking}"
         if rule.law and rule.quantity in IDENTIFY and (sentence := _unidentified(rule, planned)):
