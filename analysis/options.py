@@ -20,8 +20,6 @@ from isoflop.errors import UserError
 from isoflop.wording import cell
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from isoflop.analysis.runs.runs import Runs, RunsLike
 
 
@@ -214,7 +212,7 @@ def grouped(runs: "Runs", by: str) -> "RunsLike":
     return runs.with_columns(family=runs.grouped(names(by)).names) if by else runs
 
 
-def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
+def points(path: Path, columns: str, target: str) -> "Runs":
     """Return a table of points to predict at, under our names, given in its own or the runs' names; the target may be
     missing."""
     from isoflop.analysis.runs.read import read_runs
@@ -225,7 +223,7 @@ def points(path: Path, columns: str, target: str) -> "pd.DataFrame":
         for ours, theirs in mapping.items()
         if theirs in there or not (ours in there or ours == target)  # a name that is in neither form is an error
     }
-    return read_runs(path, columns=known).frame
+    return read_runs(path, columns=known)
 
 
 def names(text: str) -> list[str]:

@@ -6,7 +6,7 @@ show(check(read_runs("runs.csv")), as_json=False)
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ def show(result: Any, as_json: bool) -> None:
     emit(result.to_json()) if as_json else echo(str(result))
 
 
-def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool, mixtures: Iterable[str] = ()) -> None:
-    """Print fits with their local quantities, and what ungrouped runs mix; exit with 1 if no group could be fitted."""
+def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool) -> None:
+    """Print fits with their local quantities; exit with 1 if no group could be fitted."""
     whole(fits)
     if as_json:
         about = {"law": fits[0].law.name, "loss": fits[0].loss, "delta": fits[0].delta, "shared": share}
@@ -42,7 +42,7 @@ def show_fits(fits: Any, quantities: list[Any], share: list[str], as_json: bool,
         emit(about | {"fits": [fit.to_json() | more for fit, more in zip(fits, extra, strict=True)]})
     else:
         texts = [str(fit) if q is None else f"{fit}\n{q}" for fit, q in zip(fits, quantities, strict=True)]
-        echo("\n".join(["\n\n".join(texts), *(f"  note       {note}" for note in mixtures)]))
+        echo("\n\n".join(texts))
     if all(fit.objective is None for fit in fits):
         echo(f"isoflop: no group could be fitted: {fits[0].reason}", err=True)
         raise typer.Exit(1)
@@ -159,38 +159,42 @@ def show_points(fits: Any, points: Any, level: float, out: Path | None, as_json:
     result = score(table, fits[0].law.target, level)
     if out is not None:
         files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
+    said = [*notes(points), *unread([*fits[0].law.columns, fits[0].law.target, *by], points)]
     if as_json:
-        rows = table.to_dict("records")
-        emit({"law": fits[0].law.name, "level": level, "predictions": rows, "score": result and vars(result)})
+        about = {"score": result and vars(result), "notes": [line.removeprefix("note: ") for line in said]}
+        emit({"law": fits[0].law.name, "level": level, "predictions": table.to_dict("records"), **about})
     else:
         echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
         echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
-        if said := [*notes(points, ",".join(by)), *unread([*fits[0].law.columns, fits[0].law.target, *by], points)]:
+        if said:
             echo("\n".join(said), err=out is None)
     if table["value"].isna().all():
         raise typer.Exit(1)
 
 
-def unread(known: list[str], table: Any) -> list[str]:
-    """Return a line that names the settings that vary in a table of points and are not `known` to the law."""
+def unread(known: list[str], points: Any) -> list[str]:
+    """Return a line that names the settings that vary in points and are not `known` to the law, under any name."""
+    from isoflop.analysis.runs.cells import SEARCHED
+    from isoflop.analysis.runs.names import amounts
     from isoflop.analysis.runs.observations import MIXTURES
     from isoflop.analysis.runs.recognise import is_setting
-    from isoflop.analysis.runs.runs import as_runs
+    from isoflop.analysis.runs.rows import as_floats
 
-    rows, core = as_runs(table).frame, ("N", "D", "C", "L")
-    vary = [c for c in rows if is_setting(rows, c) or (c in MIXTURES and rows[c].nunique() > 1)]
-    named = ", ".join(str(c) for c in vary if c not in known and c not in core)
+    rows, core = points.frame, [c for c in ("N", "D", "C", "L") if c in points]
+    settings = [c for c in rows if is_setting(rows, c) or (c in (*MIXTURES, *SEARCHED) and rows[c].nunique() > 1)]
+    # what our column was made from, in its own unit
+    ratios = {c: rows[core].div(as_floats(amounts(rows[c])), axis=0) for c in settings if c not in (*known, *core)}
+    named = ", ".join(str(c) for c, r in ratios.items() if not (r.max() - r.min() < 1e-9 * r.max()).any())
     return [f"note: the points differ in {named}, which the law does not know"] if named else []
 
 
-def notes(table: Any, by: str = "") -> list[str]:
-    """Return what was assumed of a table, what is odd about its units, and without `by` what it mixes, as lines."""
+def notes(table: Any, *further: str) -> list[str]:
+    """Return what was assumed of a table, what is odd about its units, and what else is said, as lines."""
     from isoflop.analysis.runs.observations import units
     from isoflop.analysis.runs.runs import as_runs
 
     runs = as_runs(table)
-    said = (*runs.notes, *runs.left_out, *units(runs.frame), *mixed(runs, by))
-    return [f"note: {note}" for note in said if note]
+    return [f"note: {note}" for note in (*runs.notes, *runs.left_out, *units(runs.frame), *further) if note]
 
 
 def since(rows: Any, verdicts: Any) -> list[str]:
@@ -199,14 +203,3 @@ def since(rows: Any, verdicts: Any) -> list[str]:
 
     chosen = rows.columns or rows.where or rows.by or rows.tune
     return [] if chosen else [f"note: {change}" for change in changes(rows.runs, verdicts)]
-
-
-def mixed(runs: Any, by: str) -> list[str]:
-    """Return a sentence for each column of words that several kinds of runs share, where nothing is grouped."""
-    from isoflop.analysis.runs.quality import mixed_texts
-
-    return (
-        []
-        if by or "family" in runs
-        else [*mixed_texts((runs.complete(("L",)) if "L" in runs else runs.counted).frame).values()]
-    )

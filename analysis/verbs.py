@@ -68,7 +68,7 @@ def fit_command(rows: o.RunOptions, fitting: o.FitOptions, *, local: o.LocalOpti
 
     fits = fit_groups(table, law, by=by, share=share, **options)
     quantities = output.local_quantities(fits, local.local, o.place(local.at))
-    output.show_fits(fits, quantities, share, as_json, output.mixed(table, rows.by))
+    output.show_fits(fits, quantities, share, as_json)
 
 
 @app.command("predict")
@@ -251,11 +251,12 @@ def judge_command(
     else:
         from isoflop.analysis.claims.studies import lacking
         from isoflop.analysis.report.sentences import verdict_table
+        from isoflop.analysis.runs.observations import mixed
 
         line = "" if every or claims is not None else lacking(verdicts, table)
         tested = [v for v in verdicts if not (line and v.verdict == "untested")]
         asked = f"{line}: --all lists them" if line else ""
-        notes = *output.notes(table, rows.by), *output.since(rows, verdicts)
+        notes = *output.notes(table, *mixed(table)), *output.since(rows, verdicts)
         output.echo("\n".join(filter(None, [verdict_table(tested), asked, *notes])))
 
 
@@ -298,12 +299,14 @@ def plot_command(
     - `isoflop plot --figures` - all of them, with what each shows and needs
     """
     from isoflop.analysis.report.plot import named, plot
+    from isoflop.analysis.runs.observations import mixed
+    from isoflop.analysis.runs.runs import as_runs
 
     name = named(figure).name  # report a wrong name before a long table is read
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
-    output.echo("\n".join([f"{title}\nwrote {path}", *output.notes(table)]))
+    output.echo("\n".join([f"{title}\nwrote {path}", *output.notes(table, *mixed(as_runs(table)))]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -97,7 +97,7 @@ def observe(runs: Runs, law: Law) -> Observations:
         best, sentence = best_settings(table.frame, law.columns, law.target)
         table = replace(table.with_frame(best, sentence), lines=False)
     rows = table.frame
-    notes = [*table.notes, *mixtures(rows), *units(rows)]
+    notes = [*table.notes, *mixtures(rows).values(), *units(rows)]
     notes += [] if "D_unique" in law.columns or "D" not in law.columns else repeated(rows)
     notes += [*filter(None, [table.recognised.note]), *unfinished(table), *searched_notes(table.searched)]
     columns = tuple(rows[c].to_numpy(float) for c in law.columns)

@@ -31,7 +31,6 @@ from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import tune as best_rows
 from isoflop.analysis.runs.levels import level_index, stand_apart
 from isoflop.analysis.runs.observations import mixtures, odd_split, units
-from isoflop.analysis.runs.quality import mixed_texts
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -163,8 +162,7 @@ def frontier(
 
 
 def _notes(runs: Runs, table: pd.DataFrame) -> list[str]:
-    mixed = [*mixtures(runs.frame), *mixed_texts(runs.usable.frame).values()]
-    notes = list(dict.fromkeys([*runs.notes, *runs.left_out, *mixed]))
+    notes = list(dict.fromkeys([*runs.notes, *runs.left_out, *mixtures(runs.usable.frame).values()]))
     per = float((table["C"] / table["N"] / table["D"]).median())
     if abs(per / TRAIN - 1) > _COUNTED:
         notes.append(
@@ -245,7 +243,7 @@ def _parametric(runs: Runs, level: float, options: dict[str, Any], law_fit: Fit 
     with np.errstate(all="ignore"):  # a law at its bound has no best split
         G = float(law_fit.law.curve("N_opt", 1.0, {k: np.float64(v) for k, v in law_fit.values.items()}))
     status = "" if law_fit.status == FitStatus.CONVERGED else str(law_fit.status)
-    own = {*runs.notes, *units(runs.frame)}  # of the frontier
+    own = {*runs.notes, *units(runs.frame), *mixtures(law_fit.rows).values()}  # of the frontier
     reason = "; ".join(filter(None, [status, law_fit.reason, *(note for note in law_fit.notes if note not in own)]))
     a, b = law_fit.derived["a"], law_fit.derived["b"]
     if not law_fit.splits:

@@ -32,7 +32,7 @@ from isoflop.analysis.holdout.triangle import Triangle, cut_by, cuts_along
 from isoflop.analysis.laws.declare import TRAIN, Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
-from isoflop.analysis.runs.observations import units
+from isoflop.analysis.runs.observations import mixtures, units
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 from isoflop.files import records
@@ -142,7 +142,7 @@ def compare(
     ranked, by_cut = _rank(tested, {name: law for name, (_, law) in declared.items()}, reach)
     lack = {n: lack_of_fit(table, declared[n][0], **options) for n in tested if not names_average(declared[n][0])}
     repeats = "seeds" if "seed" in table else "repeats"
-    notes = (*table.notes, *units(table.frame))
+    notes = (*table.notes, *units(table.frame), *mixtures(table.frame).values())
     return Comparison(axis, ranked, by_cut, table.seed_noise.sd, refused, lack, notes, repeats)
 
 

@@ -28,7 +28,7 @@ from isoflop.analysis.holdout.backtest import HeldOut, hold_largest_out
 from isoflop.analysis.holdout.form_error import trend
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
-from isoflop.analysis.runs.observations import MIXTURES, mixtures, units
+from isoflop.analysis.runs.observations import MIXTURES, mixed, units
 from isoflop.analysis.runs.recognise import unnamed
 from isoflop.analysis.runs.rows import finished
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
@@ -240,8 +240,8 @@ def _best(runs: Runs, tune: Sequence[str]) -> Runs:
 
 def _notes(runs: Runs, table: Runs) -> tuple[str, ...]:
     asked = [*table.left_out, *unnamed(table.frame)]
-    odd = [note for _, part in runs.frame.groupby("family") for note in (*units(part), *mixtures(part))]
-    return tuple(dict.fromkeys(map(str, (*runs.notes, *asked, *odd))))
+    odd = [note for _, part in runs.frame.groupby("family") for note in units(part)]
+    return tuple(dict.fromkeys(map(str, (*runs.notes, *asked, *odd, *mixed(table)))))
 
 
 def _layout(runs: Runs) -> Layout | None:

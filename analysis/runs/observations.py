@@ -19,11 +19,24 @@ from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.recognise import is_setting
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
 
 # columns that, where they differ inside one group, make it a mixture
-MIXTURES = ("data", "family", "dataset", "val_dataset", "tokenizer", "tokeniser", "vocab_size", "data.tokenizer")
+MIXTURES = (
+    "data",
+    "family",
+    "dataset",
+    "val_dataset",
+    "tokenizer",
+    "tokeniser",
+    "vocab_size",
+    "data.tokenizer",
+    record.LOSS,
+)
+# rows that a kind in a column of words needs, and more kinds than this are names
+_ROWS_PER_KIND, _MOST_KINDS = 4, 12
 # repeating data up to this many times is nearly as good as new data (Muennighoff et al. 2023, arXiv:2305.16264)
 _REPEATED = 4
 # ln of a vocabulary of a million is 13.8: a loss per token above that is of no language model [nats]
@@ -129,10 +142,27 @@ def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:
     return list(dict.fromkeys([*columns, *(c for c in ("N", "D") if c in runs and c != knob)]))
 
 
-def mixtures(rows: pd.DataFrame) -> list[str]:
-    """Return a sentence for each column that makes the rows a mixture."""
-    names = [name for name in MIXTURES if name in rows and rows[name].nunique() > 1]
-    return [f"{name} mixes {', '.join(map(str, rows[name].unique()[:4]))}: group by it" for name in names]
+def mixtures(rows: pd.DataFrame, *, words: bool = True) -> dict[str, str]:
+    """Return a sentence for each column that makes the rows a mixture: those known to, and with `words` any setting in
+    words that takes several values at one size."""
+    shown = {c: ", ".join(map(str, rows[c].dropna().unique()[:4])) for c in MIXTURES if c in rows}
+    notes = {c: f"{c} mixes {kinds}: group by it" for c, kinds in shown.items() if rows[c].nunique() > 1}
+    texts = rows.select_dtypes(exclude="number") if words else rows.iloc[:, :0]
+    for name in (c for c in texts if c not in (*MIXTURES, *record.COLUMNS)):
+        values = texts[name].dropna().astype(str)
+        if not 1 < values.nunique() <= min(_MOST_KINDS, len(rows) / _ROWS_PER_KIND) or not is_setting(rows, name):
+            continue
+        if "N" not in rows or values.groupby(rows["N"]).nunique().max() > 1:
+            kinds = ", ".join(values.unique()[:4])
+            notes[str(name)] = f"{name} mixes {kinds} at one size: --by {name} separates them"
+    return notes
+
+
+def mixed(runs: Runs) -> list[str]:
+    """Return a sentence for each column that makes a group of these runs a mixture; our own claims compare knobs."""
+    foreign = not set(runs.frame) >= record.IDENTITY
+    groups = (runs.complete(("L",)) if "L" in runs else runs.counted).groups.values()
+    return [*dict.fromkeys(note for part in groups for note in mixtures(part.frame, words=foreign).values())]
 
 
 def repeated(rows: pd.DataFrame) -> list[str]:

@@ -16,17 +16,14 @@ from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cells_of, searched_notes, tune
 from isoflop.analysis.runs.levels import LEVELS, SPAN, Layout, layout, level_index
-from isoflop.analysis.runs.observations import MIXTURES, mixtures, repeated, unfinished, units
+from isoflop.analysis.runs.observations import mixtures, repeated, unfinished, units
 from isoflop.analysis.runs.recognise import unnamed
-from isoflop.analysis.runs.rows import is_circumstance
 from isoflop.analysis.runs.runs import Runs, RunsLike, as_runs
 from isoflop.errors import FitError
 
 _CORE = ("N", "D", "C", "L")
 # C of a row against the median C/(N D): attention and lookup make differences of less than this factor
 _OFF = 1.5
-# columns of words that tell no kinds of runs apart; rows that a kind needs, and more kinds than this are names
-_NO_KIND, _ROWS_PER_KIND, _MOST_KINDS = ("run_id", "sweep", "status", "reason", "rung", "loss_unit"), 4, 12
 # rows that a finding names
 _MOST = 5
 # an outlier by the quantile of Student's t at this level, for all rows together (Bonferroni), ...
@@ -131,13 +128,12 @@ def _unusable(runs: Runs, numbers: pd.DataFrame, sound: np.ndarray) -> Iterator[
 def _odd(runs: Runs) -> Iterator[Finding]:
     """Report what is odd about rows that can be used, several of which may be points of one curve."""
     rows = runs.frame
-    kinds = mixed_texts(rows)
+    kinds = mixtures(rows)
     said = {
-        "columns": [*runs.notes, *unnamed(rows)], "mixture": [*mixtures(rows), *kinds.values()],
+        "columns": [*runs.notes, *unnamed(rows)], "mixture": [*kinds.values()],
         "epochs": repeated(rows), "units": units(rows),
     }  # fmt: skip
     yield from (Finding(kind, note) for kind, notes in said.items() for note in notes)
-    kinds |= {c: "" for c in MIXTURES if c in rows and rows[c].nunique() > 1}
     yield from _compute(runs)
     yield from (Finding("runs", note) for note in (runs.recognised.note, *unfinished(runs)) if note)
     if not kinds:
@@ -148,20 +144,6 @@ def _odd(runs: Runs) -> Iterator[Finding]:
     for part in parts:
         yield from _edge_budgets(part)
     yield from _outliers(runs, best, parts)
-
-
-def mixed_texts(rows: pd.DataFrame) -> dict[str, str]:
-    """Return a sentence for each column of words that takes several values at one size, whatever its name."""
-    notes = {}
-    texts = [c for c in rows if c not in MIXTURES and not pd.api.types.is_numeric_dtype(rows[c])]
-    for name in [c for c in texts if c not in _NO_KIND and not is_circumstance(c)]:
-        values = rows[name].dropna().astype(str)
-        if not 1 < values.nunique() <= min(_MOST_KINDS, len(rows) / _ROWS_PER_KIND):
-            continue
-        if "N" not in rows or values.groupby(rows["N"]).nunique().max() > 1:
-            mixed = ", ".join(values.unique()[:4])
-            notes[str(name)] = f"{name} mixes {mixed} at one size: --by {name} separates them"
-    return notes
 
 
 def _compute(runs: Runs) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from isoflop.analysis.design.sequence import improve_table
-from isoflop.analysis.laws.declare import TRAIN, Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.options import names, points, table
 from isoflop.analysis.runs.cells import choose_law
 from isoflop.analysis.runs.observations import mixtures
@@ -24,6 +24,7 @@ from isoflop.sweeps.plan.options import PlanLaw, PlanTable
 
 # runs that are suggested where --improve gives no number
 SUGGESTED = 5
+LUCK = "before, after: standard error of ln L there, of the law's parameters alone; other noise may choose otherwise"
 
 
 def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = False) -> None:
@@ -38,13 +39,11 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
     if asked.runs is None or asked.candidates is None:
         raise UserError("--candidates chooses by what is known already: give the finished runs with --runs")
     have = table(asked.runs, asked.columns, asked.where)
-    grid = points(asked.candidates, asked.columns, "L")
-    name = law.law or choose_law(have.frame)
+    possible = points(asked.candidates, asked.columns, "L").with_compute
+    grid, name = possible.frame, law.law or choose_law(have.frame)
     if name is None:
         raise UserError(f"no law suits what varies in {asked.runs}; name one with --law")
     declared = get_law(name)
-    if "C" not in grid and {"N", "D"} <= set(grid.columns):
-        grid = grid.assign(C=TRAIN * grid["N"] * grid["D"])
     cost = asked.cost if asked.cost in grid or not asked.cost else "cost"
     grid = grid.assign(cost=_product(grid, asked.cost)) if cost == "cost" and asked.cost != cost else grid
     parts, documents = names(asked.by), []
@@ -57,14 +56,12 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
         documents.append({"law": declared.name, "improve": records(picks)} | ({"by": label} if parts else {}))
         if not as_json:
             _show(declared, label, picks, len(offered))
+    known = [*have.notes, *([] if parts else mixtures(have.frame).values())]
+    said = [LUCK, *known, *(f"candidates: {note}" for note in possible.notes if note not in have.notes)]
     if as_json:
-        print(json.dumps({"groups": documents} if parts else documents[0]))
+        print(json.dumps(({"groups": documents} if parts else documents[0]) | {"notes": said}))
         return
-    print(
-        "  before, after: standard error of ln L there, of the law's parameters alone; other noise may choose otherwise"
-    )
-    for note in [*have.notes, *([] if parts else mixtures(have.frame))]:
-        print(f"  note: {note}")
+    print("\n".join(f"  note: {note}" for note in said))
 
 
 def _product(grid: pd.DataFrame, text: str) -> pd.Series:

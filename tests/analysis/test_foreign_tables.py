@@ -14,7 +14,6 @@ from synthetic_laws import seeded
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.options import pairs
 from isoflop.analysis.runs.foreign import completed
 from isoflop.analysis.runs.names import NAMES, by_usual_names
@@ -520,11 +519,23 @@ def test_the_tokens_of_an_epoch_are_the_unique_ones(tmp_path: Path) -> None:
     assert read_runs(path).frame["D_unique"].tolist() == [5e8, 5e8, 1e9]
 
 
-def test_a_frontier_says_what_check_says_of_kinds_that_are_mixed() -> None:
-    kinds = _cells(2, 0.0, corpus=np.repeat(["pile", "c4"], 36))
-    said = "corpus mixes pile, c4 at one size"
-    assert said in str(check(kinds))
-    assert any(said in note for note in frontier(kinds, interval="none").notes)
+KINDS = {
+    "corpus": (["pile", "c4"], "corpus mixes pile, c4 at one size: --by corpus separates them"),
+    "loss_unit": (["nats per byte", "bits per byte"], "loss_unit mixes nats per byte, bits per byte: group by it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("column", KINDS)
+@pytest.mark.parametrize("verb", ["check", "fit", "predict", "compare", "frontier", "judge", "report"])
+def test_every_verb_says_the_same_of_kinds_that_are_mixed(
+    verb: str, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds, said = KINDS[column]
+    _cells(2, 0.0, family="gpt", **{column: np.repeat(kinds, 36)}).to_csv(tmp_path / "runs.csv", index=False)
+    more = {"fit": ["--interval", "none"], "predict": ["--at", "N=1e9,D=1e10"], "report": ["-o", str(tmp_path / "r")]}
+    assert main([verb, str(tmp_path / "runs.csv"), *more.get(verb, [])]) == 0
+    page = (tmp_path / "r" / "index.html").read_text(encoding="utf-8") if verb == "report" else capsys.readouterr().out
+    assert said.lower() in page.lower()
 
 
 def _in_words(value: float) -> str:

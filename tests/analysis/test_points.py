@@ -76,6 +76,19 @@ def test_predict_writes_the_table_and_says_how_good_it_was(isoflop: Isoflop, tmp
     assert document["predictions"][0]["value"] == pytest.approx(predictions["value"][0])
 
 
+def test_settings_of_points_that_the_law_does_not_know_are_named_and_amounts_under_other_names_are_not(
+    isoflop: Isoflop, tmp_path: Path
+) -> None:
+    runs()[lambda t: t["family"] == "a"].drop(columns="family").to_csv(tmp_path / "runs.csv", index=False)
+    points = {"params": ["10B", "10B", "30B", "30B"], "tokens_B": [100, 300, 100, 300], "lr": [1e-3, 1e-3, 2e-3, 2e-3]}
+    pd.DataFrame(points | {"corpus": ["c4", "pile"] * 2, "kind": "x"}).to_csv(tmp_path / "points.csv", index=False)
+    done = isoflop("predict", tmp_path / "runs.csv", "--points", tmp_path / "points.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    notes = json.loads(done.stdout)["notes"]
+    assert "N=params" in notes[0]
+    assert notes[1:] == ["the points differ in lr, corpus, which the law does not know"]
+
+
 def test_one_place_or_a_table_of_them(isoflop: Isoflop, tmp_path: Path) -> None:
     runs().to_csv(tmp_path / "runs.csv", index=False)
     for options in ([], ["--at", "C=1e21", "--points", tmp_path / "runs.csv"]):

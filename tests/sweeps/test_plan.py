@@ -391,7 +391,9 @@ def test_candidates_are_chosen_for_each_group_by_its_own_law(
     )
     by_cost = ["plan", "--runs", command[2], "--candidates", hours, "--improve", "1", "--law", "power_offset(D)"]
     assert verbs([*by_cost, "--where", "corpus = 'pile'", "--cost", "3*hours*gpus/2", "--json"]) == 0
-    pick = json.loads(capsys.readouterr().out)["improve"][0]
+    answer = json.loads(capsys.readouterr().out)
+    pick = answer["improve"][0]
+    assert "other noise may choose otherwise" in answer["notes"][0]
     assert pick["cost"] == 3 * pick["hours"] * pick["gpus"] / 2
     assert pick["gain_per_cost"] > 0
     assert verbs([*by_cost, "--cost", "hours*gpu"]) == 2
