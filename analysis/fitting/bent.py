@@ -112,7 +112,7 @@ def _ends(quantity: Callable[..., Any], estimate: Estimate, problem: Problem, ar
     inflated = np.sqrt(max(float(slope @ covariance @ slope / without), 1.0))
     value, low, high = (np.float64(x) for x in (estimate.value, estimate.low, estimate.high))
     ends = value + slope @ around.step + inflated * (np.array([low, high]) - value)
-    return np.asarray(np.maximum(ends, 0.0) if quantity is _irreducible else ends)
+    return np.asarray(np.maximum(ends, problem.kinds["E"].low) if quantity is _irreducible else ends)
 
 
 def _inverse(information: Array) -> Array:

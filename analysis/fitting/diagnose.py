@@ -246,9 +246,7 @@ def _flat_profiles(
 ) -> tuple[Array, frozenset[str], list[str]]:
     """Return places (k, free) far from u that noise allows, the parameters of flat profile, and a sentence for each."""
     places, flat, sentences = [np.zeros((0, len(u)))], set(), []
-    distant = {
-        name: _distant_values(problem, name, problem.law.params[name], u[i]) for i, name in enumerate(problem.free)
-    }
+    distant = {name: _distant_values(problem, name, problem.kinds[name], u[i]) for i, name in enumerate(problem.free)}
     optima = iter(held_optima(problem, u, [(name, end) for name, ends in distant.items() for end in ends]))
     for name, ends in distant.items():
         kind = problem.law.params[name]

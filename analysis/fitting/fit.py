@@ -23,7 +23,6 @@ from pandas.api.types import is_integer_dtype
 from isoflop.analysis.arguments import describe
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
-from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.pipeline import fit_together, unfitted
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.fitting.settings import DELTA, Settings
@@ -85,19 +84,23 @@ def fit_quickly(runs: RunsLike, law: Law, **options: Any) -> Fit:
         return fit_together(Groups(law, (), (Group({}, rows),)), settings, nowhere)[0]
 
 
-def observe(runs: Runs, law: Law) -> Observations:
-    """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell."""
+def observe(runs: Runs, law: Law, loss: str = "", words: bool = True) -> Observations:
+    """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell.
+
+    Under a raw `loss` the target of a law that has an E may have any sign; `words` as in `mixtures`.
+    """
     needed, sweep = [*law.columns, law.target], False
+    raw = law.target if loss.startswith("raw") and "E" in law.params else ""
     if law.target != "L":
         from isoflop.analysis.runs.observations import best_settings, is_sweep
 
         sweep = is_sweep(runs.frame, law.columns, law.target)
-    table = runs.numbers([*needed, "L"] if sweep else needed, law.name)
+    table = runs.numbers([*needed, "L"] if sweep else needed, law.name, raw=raw)
     if sweep:
         best, sentence = best_settings(table.frame, law.columns, law.target)
         table = replace(table.with_frame(best, sentence), lines=False)
     rows = table.frame
-    notes = [*table.notes, *mixtures(rows).values(), *units(rows)]
+    notes = [*table.notes, *mixtures(rows, words=words).values(), *units(rows)]
     notes += [] if "D_unique" in law.columns or "D" not in law.columns else repeated(rows)
     notes += [*filter(None, [table.recognised.note]), *unfinished(table), *searched_notes(table.searched)]
     columns = tuple(rows[c].to_numpy(float) for c in law.columns)
@@ -105,9 +108,9 @@ def observe(runs: Runs, law: Law) -> Observations:
     return Observations(table, columns, target, table.codes, table.count, runs.excluded, notes)
 
 
-def observed(runs: Runs, law: Law, settings: Settings) -> Observations:
+def observed(runs: Runs, law: Law, settings: Settings, words: bool = True) -> Observations:
     """Return what a law is fitted to, weighed as the settings say; FitError where there is nothing."""
-    rows = observe(as_runs(runs, settings.run), law)
+    rows = observe(as_runs(runs, settings.run), law, settings.loss, words)
     return _weighted([rows], law, settings)[0]
 
 
@@ -163,7 +166,7 @@ def fit_groups(
     ready: dict[int, Group] = {}
     with np.errstate(all="ignore"):  # as in a fit of one group
         for number, (label, part) in enumerate(as_runs(runs, settings.run).by(by).items()):
-            group = Group(label.by, observe(part, law))
+            group = Group(label.by, observe(part, law, settings.loss))
             try:
                 check_own_rows(group.rows, law, share, settings)
                 ready[number] = group
@@ -203,7 +206,7 @@ class Fits:
         """
         law, by = get_law(law), options.pop("by", {})
         settings = replace(self.settings, **options) if options else self.settings
-        rows = observed(as_runs(self.runs if runs is None else runs), law, settings)
+        rows = observed(as_runs(self.runs if runs is None else runs), law, settings, words=False)
         key = _key_of(law, rows, settings)
         if near is not None and key not in self._made:
             return fit_rows(law, rows, settings, by, near)
@@ -211,12 +214,6 @@ class Fits:
             return fit_rows(law, rows, settings, by)
         known = self.once(key, lambda: fit_rows(law, rows, settings, {}))
         return replace(known, by=by, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
-
-    def local(
-        self, law: str | Law, runs: RunsLike | None = None, at: Mapping[str, float] | None = None, **options: Any
-    ) -> Local:
-        """Return slopes, loss and best split of a law's fit at a point among the runs, as `Fit.local` does."""
-        return self.law(law, runs, **options).local(at)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return what `make` gave for this key when it was first asked for, or its error again.

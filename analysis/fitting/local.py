@@ -33,6 +33,7 @@ STEP = float(np.finfo(float).eps ** (1 / 3))
 # a size as a law's argument, the first that it has; with D it makes a compute of TRAIN N D
 SIZES = ("N", "n_active")
 EXPONENT, LOSS, SPLIT = "local_exponent_", "local_loss", "best_D_per_N"
+_SIGNED = "it is of the logarithm of losses, and some are not above 0"
 # how far beyond the fitted ratios D/N the best one is looked for, in ln; and halvings of that bracket, to 1e-8
 FAR, HALVINGS = float(np.log(1e6)), 32
 
@@ -133,12 +134,12 @@ def local_quantities(
         point = space.at_budget(point, given, {} if optimum is None else optimum.problem.params(optimum.u))
     estimates, missing = dict.fromkeys(local_names(law), Estimate(None)), {}
     if optimum is not None:
-        along = space.along(point, optimum.problem.params(optimum.u))
+        along, signed = space.along(point, optimum.problem.params(optimum.u)), optimum.problem.target.min() <= 0
         for name in estimates:
-            if cause := space.unvaried(name, along):
+            if cause := space.unvaried(name, along) or (_SIGNED if signed and name.startswith(EXPONENT) else ""):
                 missing[name] = cause
                 continue
-            quantity, log = space.quantity(name, point, along), name in (LOSS, SPLIT)
+            quantity, log = space.quantity(name, point, along), name == SPLIT or (name == LOSS and not signed)
             estimates[name], why = optimum.measure(quantity, level, log=log)
             why = why or ("the fit has none" if optimum.spread is None else "")
             if name.startswith(EXPONENT) and abs(estimates[name].value or 0.0) < VANISHED:

@@ -88,7 +88,8 @@ def problem_of(prepared: Observations, law: Law, settings: Settings) -> Problem:
     settings.check_names(law)
     objective = Objective("l2", 1.0, LOSSES[settings.loss][1])
     fixed = dict(settings.pin or {})
-    if (E := fixed.get("E", 0.0)) < 0:
+    lowest = float(prepared.target.min())
+    if (E := fixed.get("E", lowest)) < 0 < lowest:
         raise FitError(f"E={E:g} is below 0, and no {law.target} is; pin 0 or more")
     if (highest := float(prepared.target.max())) < E:
         raise FitError(f"E={E:g} is above every {law.target} of the rows, which reach {highest:.4g}; pin a smaller E")

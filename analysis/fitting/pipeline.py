@@ -243,7 +243,7 @@ def _parameters(solved: _Solved, level: float) -> dict[str, tuple[Estimate, str]
     elsewhere = problem.params(alternatives) if len(alternatives) else {}
     ends = {} if spread is None or spread.held is None else problem.params(spread.held)
     estimates = {}
-    for name, kind in problem.law.params.items():
+    for name, kind in problem.kinds.items():
         if name in problem.fixed:
             estimates[name] = Estimate(float(problem.fixed[name])), ""
         elif name in solved.standing.flat:

@@ -91,6 +91,7 @@ def coverage(rows: pd.DataFrame) -> tuple[int, int]:
     return int(((known["low"] <= known["L"]) & (known["L"] <= known["high"])).sum()), len(known)
 
 
+@np.errstate(invalid="ignore")  # of a target below 0 the line says nothing
 def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], target: str = "L") -> NDArray[np.float64]:
     """Predict by the straight line through ln of the target against the logarithms of `columns`, the law without E."""
 

@@ -132,14 +132,14 @@ def _as_float(value: Any) -> float:
         return float("nan")
 
 
-def positive(column: pd.Series, where_is: Callable[[Any], str], *, blank: bool = False) -> Array:
-    """Return a column as numbers above 0; CellError names the first that is not.
+def positive(column: pd.Series, where_is: Callable[[Any], str], *, blank: bool = False, raw: bool = False) -> Array:
+    """Return a column as numbers above 0, with `raw` of any sign; CellError names the first that is not.
 
     where_is   words for the row of an index
     blank      whether a blank is allowed, and is NaN
     """
     numbers, name = as_floats(column).to_numpy(), str(column.name)
-    sound = np.isfinite(numbers) & (numbers > 0)
+    sound = np.isfinite(numbers) & (raw | (numbers > 0))
     bad = np.flatnonzero(~(sound | (column.isna().to_numpy() if blank else False)))
     if len(bad):
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -147,6 +147,7 @@ def positive(column: pd.Series, where_is: Callable[[Any], str], *, blank: bool =
         shown = "empty" if pd.api.types.is_scalar(value) and pd.isna(value) else cell(value)
         shown += ", not a number" if isinstance(value, str) and np.isnan(numbers[bad[0]]) else ""
         need = "a law needs a number above 0; fix it or leave the row out with --where"
+        need += ", or fit a law that has an E by --loss raw_huber" if name == "L" and numbers[bad[0]] <= 0 else ""
         if name not in ("N", "D", "C", "L") and numbers[bad[0]] < 0:  # a score, say, that has another bound than 0
             need = (
                 "a law is of logarithms, so of numbers above 0; put its distance from a bound into a column, such as "

@@ -34,6 +34,7 @@ from isoflop.analysis.runs.rows import (
     split_usable,
     uncounted,
 )
+from isoflop.analysis.runs.where import keeps
 from isoflop.errors import FitError, UserError
 
 # the columns that name the groups of a table, unless it says others; and the group of a table without families or file
@@ -171,12 +172,13 @@ class Runs(Shown):
         """Return the finished rows with a value in each of these columns, each measured point once."""
         return self.with_frame(split_usable(self.frame, columns)[0])
 
-    def numbers(self, needed: Sequence[str], what: str = "this", *, blank: Sequence[str] = ()) -> "Runs":
+    def numbers(self, needed: Sequence[str], what: str = "this", *, blank: Sequence[str] = (), raw: str = "") -> "Runs":
         """Return the finished rows, each point once, with these columns as numbers above 0.
 
         needed   columns that must be there, with a number above 0 in every row; C is taken as 6 N D where there is none
         what     what needs them, for the error
         blank    further columns whose numbers must be above 0 where there are any; the others are NaN
+        raw      a column whose numbers may have any sign
 
         FitError without a column or a row; CellError for a number that cannot be.
         """
@@ -197,7 +199,7 @@ class Runs(Shown):
             raise FitError(self.no_rows(runs.excluded))
         if "L" in needed and (notes := runs.left_out):
             rows = rows.with_frame(rows.frame[rows["L"].notna()], *notes)
-        values = {c: positive(rows[c], self.where_is) for c in dict.fromkeys(needed)}
+        values = {c: positive(rows[c], self.where_is, raw=c == raw) for c in dict.fromkeys(needed)}
         values |= {c: positive(rows[c], self.where_is, blank=True) for c in blank if c in rows}
         return rows.with_columns(**values)
 
@@ -208,8 +210,6 @@ class Runs(Shown):
 
     def select(self, where: str) -> "Runs":
         """Return the rows that meet every clause of `where`: "family = 'mlp' and C < 1e20"."""
-        from isoflop.analysis.runs.where import keeps
-
         return self.take(keeps(self.frame, where))
 
     def take(self, rows: ArrayLike, label: Label | None = None) -> "Runs":

@@ -88,9 +88,15 @@ class Problem:
         return np.array([self.law.params[name].log for name in self.free], dtype=bool)
 
     @cached_property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The law's parameters; where the loss itself is compared and may be below 0, an irreducible loss may, too."""
+        free, kinds = self.objective.raw and self.target.min() <= 0, self.law.params.items()
+        return {n: replace(k, low=-np.inf) if free and k.linear and not k.log else k for n, k in kinds}
+
+    @cached_property
     def box(self) -> tuple[Array, Array]:
         """Lowest and highest u, (free,) each."""
-        kinds = [self.law.params[name] for name in self.free]
+        kinds = [self.kinds[name] for name in self.free]
         low, high = np.array([k.low for k in kinds]), np.array([k.high for k in kinds])
         with np.errstate(all="ignore"):  # of a scale of any size, 0 and infinity
             return np.where(self.logs, np.log(low), low), np.where(self.logs, np.log(high), high)

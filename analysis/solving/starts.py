@@ -42,7 +42,7 @@ def halton(count: int, dims: int, seed: int = 0) -> Array:
 def starts(problem: Problem, count: int, seed: int = 0) -> Array:
     """Return starts u (count, free): nonlinear parameters drawn in their ranges, linear ones solved, all inside the
     box."""
-    kinds = {name: problem.law.params[name] for name in problem.free}
+    kinds = {name: problem.kinds[name] for name in problem.free}
     drawn = [name for name, kind in kinds.items() if not kind.linear]
     solved = [name for name, kind in kinds.items() if kind.linear]
     cube = halton(count if drawn else 1, max(1, len(drawn)), seed)

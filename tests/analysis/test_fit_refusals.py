@@ -8,6 +8,7 @@ import pytest
 from synthetic_laws import seeded
 
 from isoflop.analysis.fitting.fit import fit, fit_groups
+from isoflop.analysis.holdout.predict import predict
 from isoflop.analysis.intervals.estimate import Scale, Spread, bounded
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.rows import usable
@@ -143,6 +144,25 @@ def test_points_before_the_end_of_a_schedule_are_noted() -> None:
     rows = study().assign(run_name=lambda table: table["N"].map(str))
     assert "30 of 36 rows are points before the end of their run" in fit(rows).explanation
     assert "before the end" not in fit(rows.assign(mark=1)).explanation + fit(study()).explanation
+
+
+@pytest.mark.parametrize("loss", ["raw_l2", "raw_huber"])
+def test_a_raw_loss_takes_a_target_of_any_sign_and_moves_with_it(loss: str) -> None:
+    # without logarithms nothing but E knows where the zero is
+    rows, down = seeded("chinchilla"), 4.0
+    lower = rows.assign(L=rows["L"] - down)
+    above, below = (fit(table, loss=loss, resamples=100) for table in (rows, lower))
+    for name, estimate in below.params.items():
+        moved = [getattr(above.params[name], end) - (down if name == "E" else 0) for end in ("value", "low", "high")]
+        assert [estimate.value, estimate.low, estimate.high] == pytest.approx(moved, rel=1e-4)
+    at = {"N": rows["N"].max() * 2, "D": rows["D"].max() * 2}
+    first, second = (predict(answer, at)["L"] for answer in (above, below))
+    assert second.high - second.low == pytest.approx(first.high - first.low, rel=0.01)
+    assert below.local().estimates["local_exponent_N"].value is None
+    assert below.local(bent=True).bent["E"].low < below.params["E"].low < 0
+    for refused in ({"loss": "l2"}, {"loss": loss, "law": "power(N)"}):
+        with pytest.raises(FitError, match="or fit a law that has an E by --loss raw_huber"):
+            fit(lower, **refused)
 
 
 def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
