@@ -182,8 +182,10 @@ def _sample_of(runs: Runs, rule: Rule, fits: Fits, pair: Pair | None = None, sid
 
 def _usable_part(runs: Runs, rule: Rule) -> Runs:
     """Return the rows that count; of several rates the best, for a law or where the rule needs them tuned."""
-    rows = tuned_rows(runs.usable.frame, tuple(rule.needs.tuned))
-    return runs.with_frame(well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows)
+    usable = runs.usable
+    rows = tuned_rows(usable.frame, tuple(rule.needs.tuned))
+    rows = well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows
+    return usable if rows is usable.frame else usable.with_frame(rows)
 
 
 class SubjectCase(NamedTuple):
@@ -205,7 +207,9 @@ def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterabl
     Untested where there are no such runs, or too few families.
     """
     runs = as_runs(runs)
-    fits, groups = fits or Fits(runs), scope(runs, rule)
+    fits, target = fits or Fits(runs), get_law(rule.formula).target if rule.law else ""
+    about = scope, runs, rule.where, rule.by, *rule.at.items(), "family" in rule.compare, target
+    groups = fits.once(about, lambda: scope(runs, rule))  # the same for rules about the same runs
     if rule.compare:
         return _compared_cases(compared(groups, rule), rule, fits), {}, ""
     pairs = rule.measures.subject == "pair"
