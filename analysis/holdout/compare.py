@@ -29,7 +29,7 @@ from isoflop.analysis.holdout.form_error import LackOfFit, lack_of_fit
 from isoflop.analysis.holdout.predictability import LAST, LINE, judge, lean, unsure
 from isoflop.analysis.holdout.stacking import candidates
 from isoflop.analysis.holdout.triangle import Triangle, cut_by, cuts_along
-from isoflop.analysis.laws.declare import TRAIN, Law, get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.observations import mixtures, units
@@ -160,14 +160,13 @@ def _rank(
 
 
 def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
-    """Return the runs and the axis; where the table lacks compute, 6 N D, or the one of D and N that it has."""
+    """Return the runs and the axis; where none has compute, N D, or the one of both that it has."""
+    runs = runs.with_compute if axis == "C" else runs
     if axis != "C" or "C" in runs or not (there := [c for c in ("D", "N") if c in runs]):
         return runs, axis
-    if len(there) == 1:
-        note = f"the larger {there[0]} are held out, for the table has no compute"
-        return runs.with_frame(runs.frame, note), there[0]
-    N, D = (pd.to_numeric(runs[name], errors="coerce") for name in ("N", "D"))
-    return runs.with_columns("C is 6 N D, which the table does not have", C=TRAIN * N * D), axis
+    note = f"the larger {' '.join(there[::-1])} are held out, for the table has no compute"
+    scale = runs.frame[there].apply(pd.to_numeric, errors="coerce").prod(axis=1, skipna=False)
+    return (runs.with_columns(note, C=scale), axis) if len(there) > 1 else (runs.with_frame(runs.frame, note), there[0])
 
 
 def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> tuple[Runs, list[str]]:
