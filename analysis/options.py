@@ -20,7 +20,7 @@ from isoflop.errors import UserError
 from isoflop.wording import cell
 
 if TYPE_CHECKING:
-    from isoflop.analysis.runs.runs import Runs, RunsLike
+    from isoflop.analysis.runs.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -207,14 +207,13 @@ def table(path: Path, columns: str = "", where: str = "", run: str = "", tune: s
     return selected.tuned(names(tune), names(by)) if tune else selected
 
 
-def grouped(runs: "Runs", by: str) -> "RunsLike":
+def grouped(runs: "Runs", by: str) -> "Runs":
     """Return the runs of `judge` and `report`, their families being the groups of --by where it is given."""
     return runs.with_columns(family=runs.grouped(names(by)).names) if by else runs
 
 
 def points(path: Path, columns: str, target: str) -> "Runs":
-    """Return a table of points to predict at, under our names, given in its own or the runs' names; the target may be
-    missing."""
+    """Return points to predict at, under our names, given in theirs or those of the runs; the target may be missing."""
     from isoflop.analysis.runs.read import read_runs
 
     mapping, there = pairs(columns), set(read_runs(path).frame.columns)

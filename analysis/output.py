@@ -159,15 +159,13 @@ def show_points(fits: Any, points: Any, level: float, out: Path | None, as_json:
     result = score(table, fits[0].law.target, level)
     if out is not None:
         files.write_text(out, table.map(spreadsheet).rename(columns=spreadsheet).to_csv(index=False))
-    said = [*notes(points), *unread([*fits[0].law.columns, fits[0].law.target, *by], points)]
+    said = [*notes(points, mixes=False), *unread([*fits[0].law.columns, fits[0].law.target, *by], points)]
     if as_json:
         about = {"score": result and vars(result), "notes": [line.removeprefix("note: ") for line in said]}
         emit({"law": fits[0].law.name, "level": level, "predictions": table.to_dict("records"), **about})
     else:
         echo(f"{out}: {len(table)} rows" if out else table.to_string(index=False))
-        echo(str(result) if result else f"no row has {fits[0].law.target} to compare with", err=out is None)
-        if said:
-            echo("\n".join(said), err=out is None)
+        echo("\n".join([str(result or f"no row has {fits[0].law.target} to compare with"), *said]), err=out is None)
     if table["value"].isna().all():
         raise typer.Exit(1)
 
@@ -188,13 +186,12 @@ def unread(known: list[str], points: Any) -> list[str]:
     return [f"note: the points differ in {named}, which the law does not know"] if named else []
 
 
-def notes(table: Any, *further: str) -> list[str]:
-    """Return what was assumed of a table, what is odd about its units, and what else is said, as lines."""
-    from isoflop.analysis.runs.observations import units
-    from isoflop.analysis.runs.runs import as_runs
+def notes(runs: Any, *, mixes: bool = True) -> list[str]:
+    """Return what was assumed of a table, what is odd about its units, and what it mixes, as lines."""
+    from isoflop.analysis.runs.observations import mixed, units
 
-    runs = as_runs(table)
-    return [f"note: {note}" for note in (*runs.notes, *runs.left_out, *units(runs.frame), *further) if note]
+    said = (*runs.notes, *runs.left_out, *units(runs.frame), *(mixed(runs) if mixes else ()))
+    return [f"note: {note}" for note in said if note]
 
 
 def since(rows: Any, verdicts: Any) -> list[str]:

@@ -241,22 +241,20 @@ def judge_command(
         return output.show(judge_forecast(forecast, table), as_json)
     from isoflop.analysis.claims.claim import load_claims
     from isoflop.analysis.claims.judge import judge, sound_table
-    from isoflop.analysis.runs.runs import as_runs
 
     stated = load_claims(claims)  # report a wrong claim before a long table is read
-    table = as_runs(o.grouped(sound_table(rows.read(tune=rows.tune, by=rows.by)), rows.by))
+    table = o.grouped(sound_table(rows.read(tune=rows.tune, by=rows.by)), rows.by)
     verdicts = judge(table, stated)
     if as_json:
         output.emit([v.to_json() for v in verdicts])
     else:
         from isoflop.analysis.claims.studies import lacking
         from isoflop.analysis.report.sentences import verdict_table
-        from isoflop.analysis.runs.observations import mixed
 
         line = "" if every or claims is not None else lacking(verdicts, table)
         tested = [v for v in verdicts if not (line and v.verdict == "untested")]
         asked = f"{line}: --all lists them" if line else ""
-        notes = *output.notes(table, *mixed(table)), *output.since(rows, verdicts)
+        notes = *output.notes(table), *output.since(rows, verdicts)
         output.echo("\n".join(filter(None, [verdict_table(tested), asked, *notes])))
 
 
@@ -299,14 +297,12 @@ def plot_command(
     - `isoflop plot --figures` - all of them, with what each shows and needs
     """
     from isoflop.analysis.report.plot import named, plot
-    from isoflop.analysis.runs.observations import mixed
-    from isoflop.analysis.runs.runs import as_runs
 
     name = named(figure).name  # report a wrong name before a long table is read
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)
-    output.echo("\n".join([f"{title}\nwrote {path}", *output.notes(table, *mixed(as_runs(table)))]))
+    output.echo("\n".join([f"{title}\nwrote {path}", *output.notes(table)]))
 
 
 def main(argv: list[str] | None = None) -> int:

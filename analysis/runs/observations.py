@@ -161,8 +161,8 @@ def mixtures(rows: pd.DataFrame, *, words: bool = True) -> dict[str, str]:
 def mixed(runs: Runs) -> list[str]:
     """Return a sentence for each column that makes a group of these runs a mixture; our own claims compare knobs."""
     foreign = not set(runs.frame) >= record.IDENTITY
-    groups = (runs.complete(("L",)) if "L" in runs else runs.counted).groups.values()
-    return [*dict.fromkeys(note for part in groups for note in mixtures(part.frame, words=foreign).values())]
+    found = [mixtures(part.frame, words=foreign) for part in runs.usable.groups.values()]
+    return [*dict.fromkeys(note for notes in found for note in notes.values())]
 
 
 def repeated(rows: pd.DataFrame) -> list[str]:

@@ -48,8 +48,7 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
     grid = grid.assign(cost=_product(grid, asked.cost)) if cost == "cost" and asked.cost != cost else grid
     parts, documents = names(asked.by), []
     for group, rows in have.by(parts).items():
-        label = group.by
-        offered = grid
+        label, offered = group.by, grid
         for column in (c for c in label if c in grid):
             offered = offered[offered[column].astype(str) == str(label[column])]
         picks = improve_table(rows, offered, declared, n=law.improve or SUGGESTED, cost=cost or "C")
