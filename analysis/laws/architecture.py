@@ -3,11 +3,12 @@
 get_law("parscale").columns     # ('N', 'streams')
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 
 from isoflop.analysis.laws.declare import Column, Exponent, Free, Kind, Offset, Scale, law
+from isoflop.analysis.laws.size_and_data import SizeAndData, chinchilla
 
 
 @law("McLeish et al. 2025, arXiv:2502.06857, the fit over (width, depth, tokens)")
@@ -142,15 +143,13 @@ _Bits = Annotated[float, Kind(low=0.0, log=True, start=(0.3, 8.0), flat=10.0)]
 
 
 @law("Kumar et al. 2024, arXiv:2411.04330, a precision for the weights alone")
-def precision(
-    N: Column, D: Column, bits: Column, *, E: Offset, A: Scale, alpha: Exponent, B: Scale, beta: Exponent, gamma: _Bits
-) -> Column:
+def precision(N: Column, D: Column, bits: Column, *, gamma: _Bits, **common: Unpack[SizeAndData]) -> Column:
     """L(N, D, P) = E + A (N (1 - e^-(P/gamma)))^-alpha + B D^-beta
 
     P, the bits of the weights, activations and cache being exact. Where all three have P bits, each costs its factor:
     precision_by_tensor.
     """
-    return E + A * (N * -np.expm1(-bits / gamma)) ** -alpha + B * D**-beta
+    return chinchilla(N * -np.expm1(-bits / gamma), D, **common)
 
 
 @law("Kumar et al. 2024, arXiv:2411.04330, a precision for weights, activations and the key-value cache")
@@ -161,14 +160,10 @@ def precision_by_tensor(
     bits_activations: Column,
     bits_kv: Column,
     *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
     gamma_w: _Bits,
     gamma_a: _Bits,
     gamma_kv: _Bits,
+    **common: Unpack[SizeAndData],
 ) -> Column:
     """L(N, D, P_w, P_a, P_kv) = E + A N'^-alpha + B D^-beta; N' = N (1 - e^-(P_w/gamma_w)) (1 - e^-(P_a/gamma_a))
     (1 - e^-(P_kv/gamma_kv))
@@ -176,7 +171,7 @@ def precision_by_tensor(
     N [parameters], D [targets]; P and gamma in bits.
     """
     lost = -np.expm1(-bits_weights / gamma_w) * np.expm1(-bits_activations / gamma_a) * np.expm1(-bits_kv / gamma_kv)
-    return E + A * (N * lost) ** -alpha + B * D**-beta
+    return chinchilla(N * lost, D, **common)
 
 
 @law("Kumar et al. 2024, arXiv:2411.04330, weights quantised after training")
@@ -185,18 +180,14 @@ def ptq(
     D: Column,
     bits: Column,
     *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
     K: Scale,
     gamma_D: Annotated[float, Kind(low=0.0, high=10.0, start=(0.2, 1.0), flat=3.0)],
     gamma_N: Annotated[float, Kind(low=0.0, high=10.0, start=(0.2, 1.0), flat=3.0)],
     gamma: _Bits,
+    **common: Unpack[SizeAndData],
 ) -> Column:
     """L(N, D, P) = E + A N^-alpha + B D^-beta + K D^gamma_D N^-gamma_N e^-(P/gamma)
 
     P, the bits to which weights are rounded after training: the damage grows with the data that they have seen.
     """
-    return E + A * N**-alpha + B * D**-beta + K * np.exp(gamma_D * np.log(D) - gamma_N * np.log(N) - bits / gamma)
+    return chinchilla(N, D, **common) + K * np.exp(gamma_D * np.log(D) - gamma_N * np.log(N) - bits / gamma)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
@@ -180,8 +180,11 @@ def law(
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         hints = get_type_hints(function, include_extras=True)
         signature = inspect.signature(function).parameters.values()
-        names = tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY)
-        params = {p.name: hints[p.name].__metadata__[0] for p in signature if p.kind is p.KEYWORD_ONLY}
+        names = tuple(p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD)
+        numbers = {p.name: hints[p.name] for p in signature if p.kind is p.KEYWORD_ONLY}
+        for p in (p for p in signature if p.kind is p.VAR_KEYWORD):  # of Unpack[SizeAndData], the TypedDict
+            numbers = get_type_hints(get_args(hints[p.name])[0], include_extras=True) | numbers
+        params = {name: hint.__metadata__[0] for name, hint in numbers.items()}
         formula = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
         # a law of one column stands over compute unless another is given
         over = columns or (("C",) if names == ("x",) else names)

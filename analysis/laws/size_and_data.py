@@ -7,11 +7,21 @@ for tokens). U = min(D, D_unique), since a run of less than one epoch has seen n
 """
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import numpy as np
 
 from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Scale, Straight, law
+
+
+class SizeAndData(TypedDict):
+    """The parameters of the law of size and data, which a law that adds to it takes as `Unpack[SizeAndData]`."""
+
+    E: Offset
+    A: Scale
+    alpha: Exponent
+    B: Scale
+    beta: Exponent
 
 
 def share(alpha: Any, beta: Any) -> Any:
@@ -67,19 +77,15 @@ def chinchilla_startup(
     N: Column,
     D: Column,
     *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
     D0: Annotated[float, Kind(low=0.0, log=True, start=(1e-3, 1.0), unit="D")],
     q: Annotated[float, Kind(low=0.0, high=3.0, start=(0.1, 1.0))],
+    **common: Unpack[SizeAndData],
 ) -> Column:
     """L(N, D) = E + A N^-alpha + B (D/(1 + D0 n^q/D))^-beta, n = N/1e6
 
     D0 [targets]: of a million parameters, the data of which half count; of much more data, what the start-up costs.
     """
-    return E + A * N**-alpha + B * (D / (1 + D0 * (N / 1e6) ** q / D)) ** -beta
+    return chinchilla(N, D / (1 + D0 * (N / 1e6) ** q / D), **common)
 
 
 # a loss below one unit puts its constants below the smallest run, one of several nats far above the largest
@@ -188,62 +194,32 @@ _Rate = Annotated[float, Kind(low=0.0, log=True, start=(0.3, 100.0), flat=10.0)]
 
 @law("Muennighoff et al. 2023, arXiv:2305.16264")
 def data_constrained(
-    N: Column,
-    D: Column,
-    D_unique: Column,
-    *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
-    R_D: _Rate,
-    R_N: _Rate,
+    N: Column, D: Column, D_unique: Column, *, R_D: _Rate, R_N: _Rate, **common: Unpack[SizeAndData]
 ) -> Column:
     """L(N, D, U) = E + A N'^-alpha + B D'^-beta; D' = U + U R_D (1 - e^-((D/U - 1)/R_D)), N' likewise about N_opt(U);
     U = min(D, D_unique)"""
     U = np.minimum(D, D_unique)
     # the size that is compute-optimal for the unique data: N_opt at the C whose D_opt is U
+    A, alpha, B, beta = common["A"], common["alpha"], common["B"], common["beta"]
     fitting = G(A, alpha, B, beta) * np.exp(beta / alpha * np.log(U * G(A, alpha, B, beta)))
     N_unique = np.minimum(fitting, N)
-    return E + A * _effective(N_unique, N, R_N) ** -alpha + B * _effective(U, D, R_D) ** -beta
+    return chinchilla(_effective(N_unique, N, R_N), _effective(U, D, R_D), **common)
 
 
 @law("after Lovelace et al. 2026, arXiv:2605.01640: Chinchilla's law and an additive penalty")
 def overfit_penalty(
-    N: Column,
-    D: Column,
-    D_unique: Column,
-    *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
-    K: Scale,
-    kappa: Exponent,
+    N: Column, D: Column, D_unique: Column, *, K: Scale, kappa: Exponent, **common: Unpack[SizeAndData]
 ) -> Column:
     """L(N, D, U) = E + A N^-alpha + B D^-beta + K (N/U)^kappa; U = min(D, D_unique)
 
     N [parameters], D and D_unique [targets]; K in the unit of L: the penalty of as many parameters as distinct targets.
     """
-    return chinchilla(N, D, E=E, A=A, alpha=alpha, B=B, beta=beta) + K * (N / np.minimum(D, D_unique)) ** kappa
+    return chinchilla(N, D, **common) + K * (N / np.minimum(D, D_unique)) ** kappa
 
 
 @law("after Lovelace et al. 2026, arXiv:2605.01640: a penalty that grows with each repetition")
 def repetition_penalty(
-    N: Column,
-    D: Column,
-    D_unique: Column,
-    *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
-    K: Scale,
-    delta: Exponent,
-    kappa: Exponent,
+    N: Column, D: Column, D_unique: Column, *, K: Scale, delta: Exponent, kappa: Exponent, **common: Unpack[SizeAndData]
 ) -> Column:
     """L(N, D, U) = E + A N^-alpha + B D^-beta + K (D/U - 1)^delta (N/U)^kappa; U = min(D, D_unique)
 
@@ -252,4 +228,4 @@ def repetition_penalty(
     U = np.minimum(D, D_unique)
     # within one epoch the penalty is 0^delta, whose derivative by delta needs a logarithm
     repetitions = np.maximum(D / U - 1.0, np.finfo(float).tiny)
-    return chinchilla(N, D, E=E, A=A, alpha=alpha, B=B, beta=beta) + K * repetitions**delta * (N / U) ** kappa
+    return chinchilla(N, D, **common) + K * repetitions**delta * (N / U) ** kappa

@@ -12,13 +12,14 @@ annealed to no rate at all. A row alone in its curve is one under a constant rat
 """
 
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.laws.declare import Column, Exponent, Kind, Offset, Power, Scale, law
 from isoflop.analysis.laws.dual_numbers import Array, sum_parts
+from isoflop.analysis.laws.size_and_data import SizeAndData, chinchilla
 
 
 @law("Tissue et al. 2024, arXiv:2408.11029")
@@ -126,14 +127,10 @@ def wasted_batch(
     D: Column,
     batch: Column,
     *,
-    E: Offset,
-    A: Scale,
-    alpha: Exponent,
-    B: Scale,
-    beta: Exponent,
     b: Annotated[float, Kind(low=0.0, log=True, start=(0.3, 3.0), unit="batch")],
     p: Annotated[float, Kind(low=-10.0, high=10.0, start=(-0.3, 0.3))],
     q: Annotated[float, Kind(low=-10.0, high=10.0, start=(0.0, 0.6))],
+    **common: Unpack[SizeAndData],
 ) -> Column:
     """L(N, D, batch) = E + A N^-alpha + B D'^-beta; D' = D / (1 + batch/batch*), batch* = b (N/1e6)^p (D/1e7)^q
 
@@ -141,7 +138,7 @@ def wasted_batch(
     whose exponents in N and D are p and q.
     """
     critical = b * (N / 1e6) ** p * (D / 1e7) ** q
-    return E + A * N**-alpha + B * (D / (1 + batch / critical)) ** -beta
+    return chinchilla(N, D / (1 + batch / critical), **common)
 
 
 # changes of the rate that are told apart in a curve; of more, neighbours are taken together, where they are on average.
