@@ -1,10 +1,8 @@
 """One config becomes records: data, families, recipes, probes, and the loop that trains (the part that needs torch).
 
-Here is only what lets an import, or a `_target_`, by an earlier name of a module find the present one.
+Yamls and code of extensions, and the frozen configs of finished runs, name modules as they were called when written.
 
     present("isoflop.scaling.data.generated.copy.Copy")        # 'isoflop.scaling.data.synthetic.copy.Copy'
-
-Yamls and code of extensions, and the frozen configs of finished runs, name modules as they were called when written.
 """
 
 import importlib
@@ -40,7 +38,7 @@ def present(name: str) -> str:
     return name
 
 
-class Alias(MetaPathFinder, Loader):
+class _Alias(MetaPathFinder, Loader):
     """Finds a module by its earlier name; the two names are then one module, whose classes exist once."""
 
     def find_spec(
@@ -52,5 +50,5 @@ class Alias(MetaPathFinder, Loader):
         sys.modules[module.__name__] = importlib.import_module(present(module.__name__))
 
 
-if not any(isinstance(finder, Alias) for finder in sys.meta_path):
-    sys.meta_path.insert(0, Alias())  # before any file is looked for
+if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
+    sys.meta_path.insert(0, _Alias())  # before any file is looked for

@@ -88,15 +88,12 @@ sweep would cost; `isoflop status DIR` shows a folder of runs, `isoflop collect 
 register_resolvers()
 
 
-class Ending(BaseException):
+class _Ending(BaseException):
     """Carries an error of a single run past Hydra, which would print it its own way."""
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Freeze the composed config, unless a sweep has frozen it already, and run it: the Hydra job.
-
-    Returns L, for a sweeper that seeks the least; infinite where the run diverged.
-    """
+    """Freeze the composed config, unless a sweep has, and run it: the Hydra job. Return what a sweeper minimises."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if folder.is_relative_to(Path.cwd()):
         folder = folder.relative_to(Path.cwd())
@@ -104,7 +101,7 @@ def train(cfg: DictConfig) -> float | None:
         try:
             _single(cfg, folder)
         except Exception as error:
-            raise Ending() from error
+            raise _Ending() from error
         return None
     if "run_id" not in cfg and not prepare(cfg, folder):  # a sweeper that is not ours froze nothing
         return objective(record.read(folder)[-1])
@@ -162,7 +159,7 @@ def _refuse_failure(row: record.Row) -> None:
 
 
 def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
-    """Freeze a single run; return False if it is done and need not be run again.
+    """Freeze a single run; return False if it is done.
 
     here: this process will make it, so that what this machine cannot do is refused.
     """
@@ -226,8 +223,8 @@ def main(arguments: list[str]) -> int:
             limits.refuse_words(arguments)
         sys.argv = ["isoflop train", *_modes(arguments)]
         app()
-    except (Exception, Ending, KeyboardInterrupt) as error:
-        cause = error.__cause__ if isinstance(error, Ending) and error.__cause__ else error
+    except (Exception, _Ending, KeyboardInterrupt) as error:
+        cause = error.__cause__ if isinstance(error, _Ending) and error.__cause__ else error
         return report(*translate(cause, elsewhere="give another folder with out=DIR"))
     return 0
 

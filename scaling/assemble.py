@@ -72,12 +72,10 @@ class Assembled:
 
     @property
     def step_targets(self) -> int:
-        """Training targets of a step."""
         return self.recipe.batch * self.task.targets
 
     @property
     def step_C(self) -> float:
-        """Training FLOPs of a step."""
         return self.cost.flops_per_target * self.step_targets
 
     @property

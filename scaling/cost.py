@@ -71,10 +71,8 @@ def example(task: Task, batch: int, device: str) -> torch.Tensor:
 
 
 def counted_flops(family: Family, task: Task) -> int:
-    """Count the forward FLOPs of one more example with torch's counter, on the meta device.
-
-    What a batch shares, such as the making of a convolution's kernel, is not an example's.
-    """
+    """Count the forward FLOPs of one more example with torch's counter, on the meta device, without what a batch
+    shares."""
     with torch.device("meta"):
         model = family.build(task)
     totals = []

@@ -2,9 +2,8 @@
 
 evaluate(model, task, examples, "fp32")["L"]
 
-The logits of a large vocabulary outweigh the model, so they are never held all at once. The gradient of a chunk of
-logits is known as soon as they are computed; it is passed on to the features and the weight, and the chunk is dropped
-(as in Liger Kernel, arXiv:2410.10989, section 3.2). The products are the same; only the order of the sums differs.
+The logits of a large vocabulary outweigh the model, so they are made and dropped in chunks, the gradient of each being
+known at once (as in Liger Kernel, arXiv:2410.10989, section 3.2).
 """
 
 import math
@@ -86,11 +85,11 @@ def bits_per_byte(results: Mapping[str, float], task: Task, examples: Examples) 
 
 @torch.no_grad()
 def evaluate(model: Model, task: Task, examples: Examples, precision: str) -> dict[str, float]:
-    """Return L and its standard error over held-out examples [unit of the task's loss], and metric.*.
+    """Return L and its standard error over held-out examples [unit of the task's loss], L.NAME of further sets, and
+    metric.*.
 
-    And metric.*: accuracy, the share of targets that the likeliest class meets, where they are answers
-    (Task.has_answers), and accuracy_se, its standard error over examples; what the family's layers report, the mean
-    over batches; L.NAME of every further held-out set. The model is left in the mode that it was in.
+    metric.*: accuracy, the share of targets that the likeliest class meets, where they are answers (Task.has_answers),
+    and accuracy_se over examples; what the family's layers report, the mean over batches. The model keeps its mode.
     """
     training = model.training
     model.eval()

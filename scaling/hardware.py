@@ -104,10 +104,8 @@ def threads() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process, so that a step's tensors are not requested again page by page.
-
-    Only of glibc (mallopt(3)), and where no MALLOC_ variable says otherwise.
-    """
+    """Keep freed memory in this process, so that a step's tensors are not requested again page by page (glibc,
+    mallopt(3))."""
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -119,8 +117,7 @@ def keep_freed_memory() -> None:
 def choose_kernels(precision: str, deterministic: bool) -> None:
     """Set how torch works on a GPU, the same for all families: TF32 where precision is bf16, which is coarser still.
 
-    torch's own default is TF32 for cuDNN alone: convolutions and recurrent cells. deterministic: take kernels that give
-    the same bits again, where there are any.
+    deterministic: take kernels that give the same bits again, where there are any.
     """
     import torch
 
@@ -142,10 +139,8 @@ def refuse_missing_gpu(accelerator: str) -> None:
 
 
 def gpu_memory() -> int:
-    """Return the memory of the first GPU that is visible [bytes]; 0 if unknown.
-
-    nvidia-smi says it: torch would start CUDA in this process, from which no ranks could be forked then.
-    """
+    """Return the memory of the first visible GPU [bytes], by nvidia-smi, since torch would start CUDA here; 0 if
+    unknown."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     command = ["nvidia-smi", "-i", first, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:

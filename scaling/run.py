@@ -76,11 +76,8 @@ def _train_or_fail(config: FrozenConfig, folder: RunFolder, lease: Lease, heart:
 
 
 def _train(config: FrozenConfig, folder: RunFolder, lease: Lease, heart: Heart, bar: bool) -> list[record.Row]:
-    """Make the missing marks and write the record; again with smaller micro-batches if memory is short, and in a fresh
-    process if no graph could be captured.
-
-    The record is on disk before the checkpoint goes: whatever happens in between, one of them is there.
-    """
+    """Make the missing marks and write the record, before the checkpoint goes; again with smaller micro-batches if
+    memory is short, and in a fresh process if no graph could be captured."""
     values, not_captured = resume.missing(resume.reusable(folder.path, config), config), ""
     while True:
         try:

@@ -49,14 +49,14 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
         return next((t.device for t in (*self.model.parameters(), *self.model.buffers())), torch.device("cpu"))
 
     def at_length(self, times: int, examples: int) -> "Subject | None":
-        """Return the same data in sequences this many times as long, with the trained model ready for them.
+        """Return the same data in sequences this many times as long, loaded on call, with the trained model ready for
+        them.
 
-        They are loaded and built on call: at least `examples` held-out examples, and as few training examples as
-        there can be. None where the data has no seq_len, or the model has no weights for later positions.
+        examples: held-out ones at least. None where the data has no seq_len, or the model no weights for later
+        positions.
         """
         if self.data is None or self.rebuild is None or not _has(self.data, "seq_len"):
             return None
@@ -126,9 +126,7 @@ class Probe(Protocol):
     version: ClassVar[int]
     """Increased when the same name begins to measure something else."""
 
-    def measure(self, subject: Subject) -> Measurement:
-        """Return the columns of every probe, and the points of their profiles with the probe's name."""
-        ...
+    def measure(self, subject: Subject) -> Measurement: ...
 
 
 class CheckedProbe:
@@ -150,10 +148,7 @@ def refuse_probe(name: str, probe: Probe, data: str, task: Task) -> None:
 
 
 def measure(probes: Mapping[str, Probe], subject: Subject) -> tuple[dict[str, Any], list[tuple[str, Point]]]:
-    """Return the columns of every probe, and the points of their profiles with the probe's name.
-
-    An error in a probe is a null with probe.NAME.reason, never the run's.
-    """
+    """Return the columns of every probe, an error as a null with a reason, and its profiles' points with its name."""
     columns: dict[str, Any] = {}
     points: list[tuple[str, Point]] = []
     for name, probe in probes.items():

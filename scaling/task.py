@@ -49,10 +49,8 @@ class Task:
 
     @property
     def has_answers(self) -> bool:
-        """Whether a target is a class that the input determines, so that the share of right ones has a meaning.
-
-        Tokens of a text, or of a source whose entropy is not zero, have none.
-        """
+        """Whether a target is a class that the input determines; tokens of a text, or of a source with entropy, are
+        none."""
         return self.loss == "cross_entropy" and (self.kind != "tokens" or self.floor == 0)
 
 

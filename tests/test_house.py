@@ -9,9 +9,9 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 42_044,
+    "lines": 41_850,
     "files": 270,
-    "public_names": 1_155,
+    "public_names": 1_152,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,

@@ -64,7 +64,6 @@ def whole_as_int(value: Any) -> Any:
 
 
 def container(node: Any) -> Any:
-    """Return a config node as plain Python."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -29,8 +29,6 @@ PACKED = (".gz", ".zst")
 
 @dataclass(frozen=True, slots=True)  # a corpus may have a million
 class File:
-    """A file of a corpus."""
-
     path: str
     """As it is opened."""
     kind: str

@@ -82,16 +82,13 @@ class FrozenConfig:
 
     @property
     def width(self) -> int:
-        """The family's width dial."""
         return int(self.family["width"])
 
     @property
     def depth(self) -> int:
-        """The family's depth dial."""
         return int(self.family["depth"])
 
     def knobs(self, group: str) -> Knobs:
-        """Return the knobs of a choice."""
         knobs: Knobs = getattr(self, group)
         return knobs
 
@@ -122,7 +119,6 @@ class FrozenConfig:
         return cls(**values, rest={name: value for name, value in data.items() if name not in own})
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
         data = asdict(self)
         rest: dict[str, Any] = data.pop("rest")
         return rest | {name: value for name, value in data.items() if name != "plan" or value is not None}

@@ -49,7 +49,6 @@ class Code:
         return (self.git, self.dirty) == (other.git, other.dirty)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data, the columns of a record."""
         return asdict(self)
 
     def __str__(self) -> str:

@@ -22,7 +22,6 @@ class Names:
     recipe: str
 
     def of(self, group: str) -> str:
-        """Return the name of a group's choice."""
         return str(getattr(self, group))
 
 
@@ -123,5 +122,4 @@ class RunPlan:
         return cls(**{**data, "marks": tuple(PlannedMark(**mark) for mark in data["marks"])})
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
         return asdict(self)

@@ -24,10 +24,8 @@ from isoflop.scaling.data.tokens import FromSource, Tokens, refuse_tokenizer
 @dataclass(frozen=True)
 class Files(FromSource):
     """path: a file or folder. field: the text's name in rows of JSON and Parquet. suffixes: further endings of plain
-    text. encoding: of plain text, None for bytes as they are. piece: bytes into which plain files are cut, None for
-    only those that must be.
-
-    """
+    text. encoding: of plain text, None for bytes. piece: bytes into which plain files are cut, None to cut only where
+    it must be."""
 
     path: str | None = None
     field: str = "text"

@@ -1,9 +1,7 @@
 """Datasets of Hugging Face, read as a stream: from the hub, or from a folder in one of its formats (no torch).
 
-    isoflop prepare data=hf data.name=roneneldan/TinyStories data.documents=100000
-    isoflop train data=hf data.name=./saved data.tokenizer=bpe
-
-Documents are tokenised as they come, and split by a hash of the text, as for files.
+isoflop prepare data=hf data.name=roneneldan/TinyStories data.documents=100000
+isoflop train data=hf data.name=./saved data.tokenizer=bpe
 """
 
 import os
@@ -95,7 +93,6 @@ class HuggingFace(FromSource):
         return [SourceUnit((), number, shards) for number in range(shards)]
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
-        """Yield the documents of a shard."""
         rows = self.stream
         if unit.stop is not None and unit.stop > 1:
             rows = rows.shard(num_shards=unit.stop, index=unit.start)

@@ -1,10 +1,9 @@
 """Bytes of Python's own standard library: real text that is on every machine, as a next-byte task.
 
-About one file in twenty is held out, chosen by a hash of its path. The training files are laid end to end, cut into
-blocks and shuffled once for all, so that a smaller `size` is a prefix of a larger one.
-
     examples = Text(size=100_000, seq_len=64).load()
     x, y = examples.held_out(16)[0]                          # (16, 64) bytes and the bytes that follow
+
+About one file in twenty is held out, by a hash of its path; a smaller `size` is a prefix of a larger one.
 """
 
 import atexit
@@ -70,18 +69,14 @@ class Text(Tokens):
 
 @dataclass(frozen=True)
 class Docs(Tokens):
-    """Documentation in English: 219 kB of Markdown on scaling laws, the same held-out prose on every machine.
-
-    It is the text of isoflop's own docs/ as it was when the study `scaling` began, cut at line ends into the rows of
-    docs.jsonl.gz: fixed, so that a loss on it stays comparable. `data.held_out=[docs]` gives L.docs beside L.
-    """
+    """Documentation in English: 219 kB of Markdown on scaling laws, isoflop's docs/ as they were when the study
+    `scaling` began, cut at line ends into the rows of docs.jsonl.gz. `data.held_out=[docs]` gives L.docs beside L."""
 
     version: int = 1
     """The edition of the text; part of what determines a result."""
 
     @property
     def source(self) -> documents.FileSource:
-        """The documents."""
         return documents.FileSource(str(DOCS))
 
     def prepare(self, workers: int | None = None) -> PreparedCorpus:

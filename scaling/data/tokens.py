@@ -1,10 +1,7 @@
 """What all datasets of tokens share: the training and held-out sides of a corpus, and the windows on them (no torch).
 
-A corpus is prepared once (corpus/prepare.py). A smaller size is a prefix of a larger one, and the held-out windows
-depend on neither.
-
-    from isoflop.scaling.data.text import Text
-    Text(size=100_000).task.d_out            # 256
+from isoflop.scaling.data.text import Text
+Text(size=100_000).task.d_out            # 256
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +67,6 @@ class Tokens:
 
     @cached_property
     def prepared(self) -> PreparedCorpus:
-        """The corpus, prepared where it was not."""
         prepared, length = self.prepare(), f"data.seq_len={self.seq_len}"
         train, held = (prepared.tokens(side) - 1 for side in (TRAIN, HELD_OUT))
         if train < self.seq_len:
@@ -178,11 +174,9 @@ class FromSource(Tokens):
 
     @property
     def source(self) -> Source:
-        """Where its documents come from."""
         raise NotImplementedError
 
     def plan(self, tokenizer: str) -> Preparation:
-        """Return how the source becomes tokens."""
         raise NotImplementedError
 
     def refuse_changed(self) -> None:

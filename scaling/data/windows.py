@@ -26,10 +26,8 @@ Facts = dict[str, str | int | float]
 
 
 class Windows:
-    """Training windows on the tokens of a side, and held-out ones, (windows, seq_len + 1), by the name of their set.
-
-    The set without a name is that of L.
-    """
+    """Training windows on the tokens of a side, and held-out ones, (windows, seq_len + 1), by set; that of L has no
+    name."""
 
     def __init__(
         self,
@@ -78,7 +76,6 @@ class Windows:
         return [(part[:, :-1], part[:, 1:]) for part in rows.split(batch)]
 
     def other_sets(self) -> list[str]:
-        """Return the names of further held-out sets."""
         return [name for name in self.held_out_tokens if name]
 
     def to(self, device: torch.device) -> "Windows":

@@ -1,8 +1,8 @@
 """Convolutional nets, residual (pre-activation ResNet) or plain: 2-D on images; causal, gated and dilated on tokens.
 
-On images a layer is two convolutions: 9 of them with stem and readout are the 20-layer net of He 2015, 27 the 56-layer.
-
 Cnn(width=16, depth=9, lr=0.01, residual=False).build(Task("images", d_in=1, d_out=10, seq_len=16, targets=1))
+
+On images a layer is two convolutions: 9 of them with stem and readout are the 20-layer net of He 2015.
 """
 
 from dataclasses import dataclass

@@ -87,8 +87,7 @@ class Cell(nn.Module):
 class MinGru(nn.Module):
     """A GRU whose gates do not see the state, so that time runs in parallel (minGRU, arXiv:2410.01201, app. B.2.1).
 
-    h_t = (1 - z_t) h_{t-1} + z_t g(c_t), with g(c) = c + 1/2 above 0 and sigmoid(c) below. A map out gives the positive
-    states their signs.
+    h_t = (1 - z_t) h_{t-1} + z_t g(c_t), g(c) = c + 1/2 above 0 and sigmoid(c) below; a map out gives states signs.
     """
 
     def __init__(self, width: int) -> None:

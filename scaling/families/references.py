@@ -35,10 +35,7 @@ class Reference(Family):
 
 @dataclass(frozen=True)
 class Table(Reference):
-    """Outputs are the present token's own row, started at zero; tokens from `width` on have none, and outputs zero.
-
-    A rate of about one lets AdamW learn a row from a single sight of its token. The rows are the readout.
-    """
+    """Outputs are the present token's own row, started at zero; tokens from `width` on have none, and outputs zero."""
 
     learns: ClassVar[tuple[str, ...]] = ("tokens",)
     inputs: ClassVar[str] = "tokens"

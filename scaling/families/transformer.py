@@ -163,11 +163,9 @@ class _Raster(nn.Module):
 class Moe(Transformer):
     """A Transformer whose feed-forward is sparse: each position goes to top_k of several experts, in fixed shapes.
 
-    Those that one position goes to have together the hidden width of the dense feed-forward, so that at equal width and
-    depth a Moe has as many active parameters as the Transformer, but for its router.
+    Those that one position goes to have together the hidden width of the dense feed-forward.
 
     experts, top_k: how many there are and how many see a position.
-
     capacity: places that the experts have over those that even routing fills, per sequence; what finds no place is
     dropped, later positions first, so that none depends on the future. null drops nothing: places for every position.
     balance: weight of the load-balancing loss.
@@ -231,10 +229,8 @@ class Experts(Reporting):
         return worked.unflatten(1, (seq, self.top_k)).sum(2)  # type: ignore[no-any-return]
 
     def queue(self, chosen: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Assign slots in order: each choice's slot among all experts' places, whether it has one, one-hot choices.
-
-        What has no place goes to one more slot at the end, which is thrown away.
-        """
+        """Assign slots in order: each choice's slot among all experts' places, or one that is thrown away where none is
+        left; whether it has a place; one-hot choices."""
         picked = chosen[..., None] == torch.arange(self.experts, device=chosen.device)  # (batch, choices, experts)
         before = ((picked.cumsum(1) - 1) * picked).sum(-1)  # (batch, choices): how many came earlier
         placed = before < places

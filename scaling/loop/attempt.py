@@ -190,7 +190,6 @@ class Attempt:
         return keep
 
     def trainer(self, callbacks: "list[pl.Callback]") -> "pl.Trainer":
-        """Return Lightning's trainer, placed as the config says."""
         import pytorch_lightning as pl
 
         return pl.Trainer(

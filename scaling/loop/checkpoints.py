@@ -25,8 +25,7 @@ ASK_EVERY = 20  # steps between the times that ranks ask whether to keep a check
 class Checkpoints(pl.Callback):
     """Keeps a checkpoint while the run is not finished, and the trunk after a run of several marks.
 
-    A signal that stops the run finds a checkpoint of the last whole step (process/signals.py). The time that the run
-    has taken goes with the checkpoint. lost: whether the folder is another process's now, who keeps its own.
+    lost: whether the folder is another process's now, who keeps its own.
     """
 
     def __init__(

@@ -1,9 +1,7 @@
 """The loss of a batch and its gradient through torch.compile, where that is asked for or saves time.
 
 `trainer.compile=auto` times the model as it is and compiles where what is left of the run would be shortened by more
-than compiling takes. What both have been on this machine is remembered, by architecture and by exact shape; before that
-they are taken from docs/speed.md. The compiled code is kept in the user's cache, so that of a sweep's runs of one shape
-the first compiles.
+than compiling takes: what was measured on this machine, by shape and architecture, or what docs/speed.md says.
 
     compiler = Compiler("auto", kind="ssm", shape="ssm of width 64, 16 examples")
     objective = compiler.compile(objective, parameters, batches, passes=20_000) or objective

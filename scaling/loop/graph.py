@@ -1,14 +1,11 @@
-"""A whole optimiser step as one CUDA graph: captured inside the fit, replayed for every step after.
+"""A whole optimiser step as one CUDA graph: captured inside the fit, replayed for every step after
+(trainer.graph=true).
 
-Small models are bound by the launches of their kernels, of which a step has hundreds; a graph is one launch. What
-changes from step to step is on the device: the examples' indices and the rates of a chunk of steps are two tables, and
-a counter says which row is next. What is between two chunks (marks, evaluation, probes, checkpoints, the curve) is as
-without.
+What changes from step to step is on the device: the examples' indices and the rates of a chunk of steps are two tables,
+and a counter says which row is next. Between two chunks come marks, evaluation, probes, checkpoints and the curve.
 
     steps = StepGraph(module)           # in the first training step: Lightning empties cuBLAS's workspaces before
     steps.take(20)
-
-Not yet measured on a device; trainer.graph=true asks for it.
 """
 
 import contextlib
@@ -35,10 +32,7 @@ class NotCapturedError(Exception):
 
 
 class StepGraph:
-    """Takes the steps of a module by a graph; its parameters and its optimiser's state stay the same tensors.
-
-    module: a ScalingModule (module.py, which imports this file).
-    """
+    """Takes the steps of a ScalingModule by a graph; its parameters and its optimiser's state stay the same tensors."""
 
     def __init__(self, module: Any) -> None:
         self.module, self.optimizer = module, module.bare_optimizer()
@@ -91,7 +85,6 @@ class StepGraph:
         self.row.zero_()
 
     def take_one(self) -> None:
-        """Take the next step of the chunk."""
         if self.replay is None and self.taken >= WARM_UP:
             self.optimizer.zero_grad()  # the graph has gradients of its own
             try:

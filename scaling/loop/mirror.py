@@ -1,11 +1,9 @@
 """A mirror of a run where people look: its curve, the loss at its marks and its record, in W&B, TensorBoard or a CSV.
 
-A failure there is reported once and costs no result: the record is what is on disk.
-
-    with Mirror(config, folder) as mirror:
-        mirror.open(columns, {mark.steps: mark for mark in run.marks})
-        mirror.send({"step": 100, "D": 1e5, "C": 1e9, "L_train": 2.1})
-        mirror.rows = rows
+with Mirror(config, folder) as mirror:
+    mirror.open(columns, {mark.steps: mark for mark in run.marks})
+    mirror.send({"step": 100, "D": 1e5, "C": 1e9, "L_train": 2.1})
+    mirror.rows = rows
 """
 
 import importlib.util
@@ -37,7 +35,8 @@ class _Place(Protocol):
 
 
 class Mirror(pl.Callback):
-    """Sends what a run measures to the place that its config names; without one it does nothing.
+    """Sends what a run measures to the place that its config names; a failure there is reported once and costs no
+    result.
 
     rows: the record, once the run has ended well.
     """
@@ -50,10 +49,8 @@ class Mirror(pl.Callback):
         self.sent: set[int] = set()
 
     def open(self, columns: record.Row, marks: "Mapping[int, Mark]") -> None:
-        """Open the mirror, or continue where an earlier attempt at the run ended.
-
-        columns: what is known about the run before it is trained. marks: its marks by their steps.
-        """
+        """Open the mirror, or continue where an earlier attempt at the run ended; columns: what is known before
+        training."""
         self.marks = marks
         if self.config.logger.name != "none":
             self._try(lambda: setattr(self, "place", _open(self.config, self.folder, columns)))
@@ -119,7 +116,6 @@ class _Lightning:
         logger.save()
 
     def send(self, point: Mapping[str, float]) -> None:
-        """Send values that belong to a step."""
         self.logger.log_metrics(dict(point), step=int(point["step"]))
         self.logger.save()
 

@@ -142,10 +142,8 @@ class ScalingModule(pl.LightningModule):
         self.compile_s += compiler.compile_s or 0.0
 
     def training_step(self, _: int, __: int) -> None:
-        """Take as many steps as fit in chunk_s, up to the next one at which anything but training happens.
-
-        Several ranks take one at a time: their clocks differ, and they must stop at the same step.
-        """
+        """Take as many steps as fit in chunk_s, up to the next one at which anything but training happens; of several
+        ranks one, since their clocks differ."""
         until, border = time.monotonic() + self.spec.chunk_s, self.next_border()
         # where a mark's cooldown begins, the trunk is kept to continue from it afterwards
         if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
@@ -164,10 +162,8 @@ class ScalingModule(pl.LightningModule):
         return min(step for step in self.borders.union(own) if step > self.position)
 
     def take_by_graph(self, border: int) -> bool:
-        """Take the steps up to a border by a graph; return False, said once, if there can be none.
-
-        NotCapturedError where the obstacle shows only in the capture.
-        """
+        """Take the steps up to a border by a graph; return False, said once, if there can be none; NotCapturedError
+        where only the capture shows it."""
         obstacle = obstacle_to_graph(self)
         if obstacle is None:
             self.graph = self.graph or StepGraph(self)
@@ -179,7 +175,6 @@ class ScalingModule(pl.LightningModule):
         return False
 
     def take_step(self) -> None:
-        """Take one step of the optimiser."""
         step, goal, recipe = self.position, self.goal, self.recipe
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -202,10 +197,8 @@ class ScalingModule(pl.LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the gradient of the batch's mean loss: each rank its share, one micro-batch at a time.
-
-        Returns the share of the loss; the shares of all ranks sum to the loss [task.loss_unit].
-        """
+        """Add the gradient of the batch's mean loss, one micro-batch at a time; return this rank's share of that
+        loss."""
         ranks, count = self.trainer.world_size, loss_count(self.task, y).sum()
         mine = (part.tensor_split(ranks)[self.global_rank].split(self.spec.examples_at_a_time) for part in (x, y))
         parts = list(zip(*mine, strict=True))

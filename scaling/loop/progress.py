@@ -119,10 +119,7 @@ class CurveWriter(pl.Callback):
 
 
 def _cut(path: Path, position: int) -> None:
-    """Keep the points up to a step; a torn last line and those after the checkpoint are written again.
-
-    A damaged line is skipped: the curve is only looked at, and no result depends on it.
-    """
+    """Keep the points up to a step; a torn last line, a damaged one and those after the checkpoint go."""
     try:
         lines = files.read_bytes(path).decode(errors="replace").splitlines()[1:]
     except FileNotFoundError:

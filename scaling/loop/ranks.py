@@ -1,9 +1,6 @@
-"""Several ranks on one run: started by the run itself, watched by it, all ended when one dies.
+"""Several ranks on one run: started by the run's own process, which trains nothing, all ended when one dies.
 
-The run's own process trains nothing: it starts a process for every rank, takes the result of the first, and is the one
-that writes the record. So a multirun is never entered again by a rank, and a rank that dies leaves no other waiting.
-
-    rows = train_ranks(2, function, config)         # function(config) in two processes that know of each other
+rows = train_ranks(2, function, config)         # function(config) in two processes that know of each other
 """
 
 import contextlib

@@ -1,14 +1,11 @@
 """The state of a run: all that training changes, set aside where marks share a trunk, and whole on disk.
 
-On disk a state is written whole or not at all, and read only where every byte is the one that was written: torch.load
-does not look at the checksums of its archive, so a flipped bit would be trained on. A digest of all bytes stands at the
-end of the file. Files are opened here, by their path alone: no part of it is taken for a URL.
-
     write(Path("state.ckpt"), {"position": 3})
     read(Path("state.ckpt"))["position"]
 
-So are the weights of each mark, where `trainer.keep=marks` asks for them, so that a further probe only measures. They
-count only where they still give the loss of the record: a model whose code has changed since is trained again.
+torch.load does not look at the checksums of its archive, so a digest of all bytes stands at the end of each file. Files
+are opened here, by their path alone: no part of it is taken for a URL. Kept weights of a mark (`trainer.keep=marks`)
+count only where they still give the loss of the record.
 """
 
 import hashlib

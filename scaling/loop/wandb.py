@@ -51,7 +51,6 @@ class WandbRun:
             folder.write_mirror(self.run.url)
 
     def send(self, point: Mapping[str, float]) -> None:
-        """Send values that belong to a step, with step, D and C among them."""
         self.run.log(dict(point))
 
     def close(self, rows: Sequence[record.Row], ok: bool) -> None:
@@ -86,10 +85,7 @@ def is_online() -> bool:
 
 
 def login_problem(what: str = "logger=wandb", instead: str = "logger.offline=true") -> str:
-    """Return why W&B cannot be reached with a login, as a sentence; '' if it can, or stays offline.
-
-    what: that which needs the login. instead: that which needs none.
-    """
+    """Return why W&B cannot be reached with a login, as a sentence; '' if it can, or stays offline."""
     import wandb
 
     if not is_online():

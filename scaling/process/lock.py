@@ -1,11 +1,10 @@
 """One process at a time is at work in a run's folder, by a lock that ends with it and a lease (standard library only).
 
-The lock (flock) is the kernel's. Where hosts share a file system but not its locks, it is given to all of them, and the
-lease decides: a file created exclusively. Creating a file that must not exist succeeds for one of them there too
-(open(2), O_EXCL; RFC 1813, 3.3.8). A lease holds while its owner lives: a process of this machine while the system has
-it, with the same start; one of another while its heartbeat goes on, which is watched for three beats. A lease whose
-owner is dead is taken over by creating the next number. A process whose lease is no longer the highest stops and leaves
-alone what now belongs to another. The heartbeat says which process works and how far it is, and sees when to stop.
+The lock (flock) is the kernel's. Where hosts share a file system but not its locks, all of them get it, and the lease
+decides: a file that must not exist is created, which succeeds for one of them there too (open(2), O_EXCL; RFC 1813,
+3.3.8). It holds while its owner lives: a process of this machine while the system has it, one of another while its
+heartbeat goes on, watched for three beats. A dead owner's lease is taken over by creating the next number; a process
+whose lease is no longer the highest stops.
 
     with sole_writer(folder) as lease, Heart(folder, stands=lease.stands) as heart:
         heart.at(step=120, steps=400)
@@ -46,17 +45,9 @@ def is_fresh(folder: RunFolder) -> bool:
     return False
 
 
-def beats_elsewhere(folder: RunFolder) -> bool:
-    """Return whether the heart of a run on another host still beats, by watching it, not a clock."""
-    before = folder.read_heartbeat()
-    return bool(before) and before["host"] != socket.gethostname() and beats(folder)
-
-
 def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
-    """Return whether a heart keeps beating, watched for as many beats as it may miss.
-
-    while_there: a file that goes when its owner ends, which is then waited for no longer.
-    """
+    """Return whether a heart keeps beating, for as many beats as it may miss, or while its owner's file `while_there`
+    is."""
     before, last = folder.read_heartbeat(), _sign(folder)
     until = time.monotonic() + MISSED * min(before.get("every_s", SLOW_S), SLOW_S)
     while time.monotonic() < until:
@@ -78,9 +69,9 @@ def _sign(folder: RunFolder) -> tuple[Any, ...] | None:
 
 
 class Heart:
-    """Beats in a thread of its own while a run is at work, and stops the run where a person asked for that.
+    """Beats in a thread of its own while a run is at work; stops the run where a person asks, or another process took
+    over.
 
-    It stops the run too where another process took it for dead and has the folder now.
     owner: the process that SIGTERM stops; this one by default. stands: whether the folder is still this run's.
     """
 
@@ -108,7 +99,6 @@ class Heart:
             self.folder.heartbeat.unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Start beating."""
         self._beat(QUICK_S)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, args=(self._ended,), daemon=True)
@@ -273,7 +263,8 @@ def sole_writer(folder: RunFolder, patience_s: float = 1.0) -> Iterator[Lease]:
         while not (mine := _locked(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(0.05)
         # a run of a version without leases has a heartbeat alone
-        if not mine or (not folder.leases() and beats_elsewhere(folder)):
+        beat = {} if folder.leases() else folder.read_heartbeat()
+        if not mine or (beat and beat["host"] != socket.gethostname() and beats(folder)):
             raise _busy(folder)
         while True:  # as soon as its holder has ended
             try:

@@ -1,10 +1,8 @@
 """How a run is stopped: by a signal, between two steps, with a checkpoint kept; and a server by its parent's end.
 
-SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel` by way of the heartbeat) do the same: before and
-after training they raise Terminated at once; in training they are remembered until the step has ended, a checkpoint is
-kept and the run ends by 130 or 143. A second SIGINT ends it without a checkpoint. A signal that somebody else has a
-handler for, such as a scheduler's SIGUSR2, is not ours to answer: `Deferred` keeps it until the step has ended, has a
-checkpoint kept, and calls that handler. Standard library only.
+SIGINT (Ctrl-C) and SIGTERM (kill, a launcher's stop, `isoflop cancel`) raise Terminated before and after training; in
+training they are remembered until a step has ended, a checkpoint is kept and the run ends by 130 or 143. A second
+SIGINT ends it at once. Signals that somebody else has a handler for are kept by `Deferred`. Standard library only.
 
     with terminable():
         ...                        # SIGTERM raises Terminated
@@ -86,7 +84,6 @@ def stop_if_terminated() -> None:
 
 
 def describe_exit(code: int | None) -> str:
-    """Describe how a process ended."""
     number = 0 if code is None else -code if code < 0 else code - 128
     return f"killed by {signal.Signals(number).name}" if number in signal.valid_signals() else f"exit code {code}"
 

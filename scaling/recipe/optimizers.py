@@ -4,11 +4,10 @@
     recipe.rate(step=0, steps=100)
     parametrize(model, family, task, base_width=32, base_depth=2)["body.0.branch.qkv.weight"].lr
 
-muP in width and CompleteP in depth for any family, found by looking at how its parameters' shapes grow. A family is
-built twice on the meta device, at its width and at twice that; an axis that doubles is a growing one. From which axes
-grow, and which of them are summed over (the fan-in), follow the multipliers of learning rate, weight decay and epsilon
-by which the rate tuned at a base width serves any other. Standard parametrization is the same path with every
-multiplier one. Sources: muP, arXiv:2203.03466, table 8; CompleteP, arXiv:2505.01618, table 1 with alpha = 1.
+muP in width and CompleteP in depth for any family: it is built at its width and at twice that, on the meta device. From
+which axes grow, and which of them are summed over, follow the multipliers by which the rate tuned at a base width
+serves any other; of standard parametrization all are one. Sources: muP, arXiv:2203.03466, table 8; CompleteP,
+arXiv:2505.01618, table 1 with alpha = 1.
 """
 
 import math
@@ -208,8 +207,8 @@ class AdamW:
 class Muon(AdamW):
     """Muon (Jordan et al. 2024) for the body's matrices, AdamW at lr for all else.
 
-    muon_lr: peak rate of the matrices. An orthogonalised update scaled by sqrt(rows / columns) is of the size that muP
-    asks for at any width (arXiv:2310.17813, condition 1), so it has no multiplier. momentum: of Muon, with Nesterov's.
+    muon_lr: peak rate of the matrices, without a multiplier: an orthogonalised update scaled by sqrt(rows / columns)
+    fits any width (arXiv:2310.17813, condition 1). momentum: of Muon, with Nesterov's.
     """
 
     muon_lr: float = 0.05

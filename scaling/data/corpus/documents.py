@@ -1,10 +1,8 @@
 """Documents read from files: plain text, rows of JSON or Parquet, packed or not (no torch).
 
-    Path("corpus.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
-    source = FileSource("corpus.jsonl", field="text")
-    [list(source.read(unit)) for unit in source.units()]            # [[b'one', b'two']]
-
-A row is a document, and so is a plain file, or a piece of it where there are too few or one is a collection.
+Path("corpus.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+source = FileSource("corpus.jsonl", field="text")
+[list(source.read(unit)) for unit in source.units()]            # [[b'one', b'two']]
 """
 
 import contextlib

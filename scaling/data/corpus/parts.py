@@ -65,7 +65,6 @@ def fraction(digest: bytes) -> float:
 
 
 def is_held_out(digest: bytes, held_share: float) -> bool:
-    """Return whether a document is held out."""
     return held_share == 1 or fraction(digest) < held_share
 
 
@@ -92,7 +91,6 @@ def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: st
 
 
 def _batches(documents: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Yield documents together, about TOGETHER bytes at a time."""
     batch, size = list[bytes](), 0
     for document in documents:
         batch.append(document)
@@ -112,7 +110,6 @@ def block_hashes(tokens: NDArray[Any]) -> bytes:
 
 
 def part_file(work: Path, number: int) -> Path:
-    """Return the index of a part; it is there when the part is whole."""
     return work / "parts" / f"{number:06d}.npz"
 
 
@@ -121,7 +118,6 @@ def _tokens_file(work: Path, number: int) -> Path:
 
 
 def read_part(work: Path, number: int) -> CorpusPart:
-    """Return the index of a part."""
     with np.load(part_file(work, number)) as index:
         return CorpusPart(index["hashes"], index["lengths"], index["sizes"], part_file(work, number))
 
@@ -139,7 +135,6 @@ def split(parts: Sequence[CorpusPart], held_share: float) -> dict[str, NDArray[n
 
 
 def refuse_empty(order: Mapping[str, NDArray[np.int64]], held_share: float) -> None:
-    """Refuse a corpus of which a side is empty."""
     documents = sum(map(len, order.values()))
     if not documents:
         raise UserError("the corpus is empty: no document has a character in it; name another data.path=")

@@ -35,8 +35,6 @@ SHARD = 2**27
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of tokens."""
-
     name: str
     side: str
     tokens: int
@@ -84,8 +82,6 @@ def windows(tokens: NDArray[Any], length: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A prepared corpus."""
-
     folder: Path
     manifest: Mapping[str, Any] = field(repr=False)
 
@@ -96,12 +92,10 @@ class PreparedCorpus:
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are."""
         return int(self.manifest["tokenizer"]["vocab_size"])
 
     @property
     def shards(self) -> list[Shard]:
-        """Its files of tokens."""
         return [Shard(**shard) for shard in self.manifest["shards"]]
 
     @property
@@ -116,7 +110,6 @@ class PreparedCorpus:
         return "bytes" if self.tokenizer_file is None else "tokens"
 
     def tokens(self, side: str) -> int:
-        """Return the number of tokens of a side."""
         return sum(shard.tokens for shard in self.shards if shard.side == side)
 
     @cached_property
@@ -158,10 +151,7 @@ def _altered(path: Path, what: str) -> UserError:
 
 
 def open_prepared(folder: Path) -> PreparedCorpus:
-    """Open a prepared corpus; raise UserError if it is incomplete, altered, or made by another tokeniser.
-
-    Hashes are compared when a file's time or size is not that of the last comparison, as after a copy.
-    """
+    """Open a prepared corpus; raise UserError if it is incomplete, altered, or made by another tokeniser."""
     manifest = files.read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{folder} is not a prepared corpus: it has no whole {MANIFEST}; see isoflop prepare --help")
@@ -231,5 +221,4 @@ def write_arrays(
 
 
 def shard_name(side: str, number: int) -> str:
-    """Return the file of a shard."""
     return f"{side}-{number:05d}.tokens"

@@ -26,10 +26,8 @@ UNIT = 2**24
 
 @dataclass(frozen=True)
 class SourceUnit:
-    """What one process reads at a time: files, or of one file what begins in start <= position < stop.
-
-    A position is a byte, in Parquet a row group.
-    """
+    """What one process reads at a time: files, or of one file what begins in start <= position < stop [bytes, row
+    groups]."""
 
     files: tuple[Any, ...]
     start: int = 0

@@ -79,7 +79,7 @@ class Bytes:
         return lengths
 
 
-class JsonTokenizer:
+class _JsonTokenizer:
     """A tokenizer.json of the library `tokenizers`."""
 
     def __init__(self, path: Path) -> None:
@@ -146,7 +146,7 @@ def load(path: Path | None) -> Tokenizer:
         return Bytes()
     if not path.is_file():
         raise UserError(f"data.tokenizer={path} is not there; give bytes, bpe, or a tokenizer.json or .tiktoken file")
-    return JsonTokenizer(path) if path.suffix == ".json" else Tiktoken(path)
+    return _JsonTokenizer(path) if path.suffix == ".json" else Tiktoken(path)
 
 
 def learn(documents: Iterable[bytes], vocab_size: int, path: Path) -> None:

@@ -27,8 +27,6 @@ MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns
 
 @dataclass(frozen=True)
 class Filtering(Synthetic):
-    """Knobs of the process and of its readings."""
-
     size: int = 1_000_000
     eval_size: int = 65536
     order: int = 4

@@ -36,8 +36,6 @@ MOST_CONTEXTS = 65536
 
 @dataclass(frozen=True)
 class Markov(Synthetic):
-    """Knobs of the chain and of its sequences."""
-
     size: int = 1_000_000
     eval_size: int = 65536
     symbols: int = 16
@@ -126,8 +124,6 @@ Law = tuple[int, int, float, float, int]
 
 @dataclass(frozen=True)
 class HiddenMarkov(Synthetic):
-    """Knobs of the source and of its sequences."""
-
     size: int = 1_000_000
     eval_size: int = 65536
     symbols: int = 16

@@ -25,8 +25,6 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Recall(Synthetic):
-    """Knobs of the pairs and their queries."""
-
     size: int = 500_000
     pairs: int = 8
     """Pairs of key and value, each asked once."""

@@ -31,8 +31,6 @@ GROUP = re.compile(r"([SAZ])(\d{1,3})")
 
 @dataclass(frozen=True)
 class Tracking(Synthetic):
-    """Knobs of the words."""
-
     size: int = 1_000_000
     eval_size: int = 32768
     group: str = "S5"

@@ -26,8 +26,6 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Zipf(Synthetic):
-    """Knobs of the tokens and their classes."""
-
     size: int = 1_000_000
     eval_size: int = 65536
     exponent: float = 1.5

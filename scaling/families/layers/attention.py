@@ -26,10 +26,8 @@ class Heads(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Self-attention with grouped key and value heads (arXiv:2305.13245).
-
-    positions: rotary and alibi are applied here, the others were added to the input.
-    """
+    """Self-attention with grouped key and value heads (arXiv:2305.13245); rotary and alibi positions are applied
+    here."""
 
     cos: Tensor
     sin: Tensor
@@ -103,19 +101,14 @@ def angles(length: int, size: int) -> Tensor:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs of features by their position's angle (arXiv:2104.09864); x is (batch, heads, seq, head_dim).
-
-    In the precision of the angles: in bf16 those of late positions would be off by 2^-9 of a turn and more.
-    """
+    """Turn pairs of features of x (batch, heads, seq, head_dim) by their position's angle (arXiv:2104.09864), in the
+    precision of the angles: in bf16 late positions would be off by 2^-9 of a turn and more."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
 
 
 def _rotate_rows(x: Tensor, cos: Tensor, sin: Tensor, features: int) -> Tensor:
-    """Apply rotate() to the heads side by side in the first features of (batch, seq, all), all rows at once.
-
-    cos, sin: (seq, head_dim / 2).
-    """
+    """Apply _rotate to the first features of (batch, seq, all), heads side by side; cos, sin: (seq, head_dim / 2)."""
     half = cos.shape[1]
     cosines = pad(cos.repeat(1, features // half), (0, x.shape[2] - features), value=1.0)  # (seq, all)
     crossed = torch.cat((-sin, sin), dim=1).repeat(1, features // half // 2)  # (seq, features)

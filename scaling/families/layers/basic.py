@@ -125,10 +125,7 @@ def residual(x: Tensor, branch: Tensor, scale: float = 1.0) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual branch: x + scale * branch(norm(x)), or norm(x + scale * branch(x)) where the norm comes after.
-
-    scale is one, unless a parametrization in depth sets it.
-    """
+    """A residual branch: x + scale * branch(norm(x)), or norm(x + scale * branch(x)) where the norm comes after."""
 
     def __init__(self, width: int, branch: nn.Module, norm: str = "rms", after: bool = False) -> None:
         super().__init__()

@@ -1,10 +1,7 @@
-"""Recurrences of a GRU and of a tanh network for CPUs, and linear ones that are worked out in parallel over time.
+"""Recurrences of a GRU and of a tanh network that are fast on CPUs, and linear ones worked out in parallel over time.
 
-torch's own cells take dozens of small operations a position on a CPU. Here a position of a GRU takes seven forward and
-four backward, one of a tanh network two and two.
-
-    h = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)      # rnn(x)[0]
-    h = tanh(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
+h = gru(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)      # rnn(x)[0]
+h = tanh(x, rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, rnn.bias_hh_l0)
 """
 
 from typing import Any
@@ -143,9 +140,8 @@ def fold(t: Tensor, size: int) -> Tensor:
 def linear_scan(keep: Tensor, new: Tensor) -> Tensor:
     """Return h_t = keep_t h_{t-1} + new_t over dim 1 of (batch, seq, width) from a zero state; keep is in 0 to 1.
 
-    In about sqrt(seq) chunks: position by position in all of them at once, then the state from chunk to chunk; few
-    passes over memory. Nothing is multiplied but by numbers up to one, so that nothing overflows. To torch.compile it
-    is one operation, and no loop to unroll.
+    In about sqrt(seq) chunks: position by position in all of them at once, then the state from chunk to chunk. Nothing
+    is multiplied but by numbers up to one, so that nothing overflows.
     """
     return _scanned(keep, new)  # type: ignore[no-any-return]
 
@@ -206,11 +202,8 @@ _scanned.register_autograd(
 
 
 def gated_scan(both: Tensor) -> Tensor:
-    """Return h_t = (1 - z_t) h_{t-1} + z_t g(c_t), z = sigmoid(gates), g(c) = c + 1/2 above 0, sigmoid(c) below.
-
-    both: gates and c side by side, (batch, seq, 2 width). Returns (batch, seq, width). torch.where, which decides one
-    by one, takes longer than all of this.
-    """
+    """Return h_t = (1 - z_t) h_{t-1} + z_t g(c_t), (batch, seq, width), with z = sigmoid(gates) and g(c) = c + 1/2
+    above 0, sigmoid(c) below; both: gates and c side by side, (batch, seq, 2 width)."""
     h: Tensor = _GatedScan.apply(both)
     return h
 

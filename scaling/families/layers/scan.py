@@ -94,9 +94,8 @@ def _worked(
 def _worked_back(gradient: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the five arguments of _worked; saved: its results, then its arguments.
 
-    The decays between positions are needed but once more: what the log of a decay since the start of a chunk gets is
-    what its position's output has in common with the gradient of that, and what has been lost before a position gets is
-    what its value has in common with the gradient of the value.
+    What the log of a decay since the start of a chunk gets is what its position's output has in common with the
+    gradient of that; what has been lost before a position gets the same of its value.
     """
     y, decays, states, values, through, gained, write, read = saved
     batch, chunks, *_ = values.shape
