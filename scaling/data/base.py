@@ -123,14 +123,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Data drawn from a seed. Fewer examples are a prefix of more."""
+    """Data drawn from a seed. Fewer examples are a prefix of more.
+
+    size: distinct training targets. eval_size: held-out targets. version: seed of the generator.
+    """
 
     size: int = 100_000
-    """Distinct training targets."""
     eval_size: int = 16384
-    """Held-out targets."""
     version: int = 0
-    """Seed of the generator."""
 
     granule: ClassVar[str] = ""
     """The attribute that counts the targets of an example; where it is empty an example has one."""
@@ -174,6 +174,21 @@ class Synthetic:
     def draw(self, which: int, n: int) -> tuple[Tensor, Tensor]:
         """Draw the inputs and targets of the first n examples of a stream."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SyntheticSequences(Synthetic):
+    """Sequences drawn from a seed, with a target at every position.
+
+    seq_len: positions of an example.
+    """
+
+    size: int = 1_000_000
+    eval_size: int = 65536
+    seq_len: int = 64
+
+    granule: ClassVar[str] = "seq_len"
+    limits: ClassVar[checks.Limits] = {"seq_len": 1}
 
 
 def followed(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -19,27 +19,22 @@ from torch import Tensor
 
 from isoflop.checks import Limits, not_negative, positive
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, Array, Synthetic, stream
+from isoflop.scaling.data.base import RULES, Array, SyntheticSequences, stream
 from isoflop.scaling.task import Task
 
 MOST_ORDER = 16  # the stationary covariance is solved for in order² unknowns
 
 
 @dataclass(frozen=True)
-class Filtering(Synthetic):
-    size: int = 1_000_000
-    eval_size: int = 65536
-    order: int = 4
-    """Order p of the autoregression."""
-    radius: float = 0.95
-    """Modulus of the outermost poles, below 1."""
-    sigma: float = 0.3
-    """Standard deviation of the readings' noise, where that of the signal is 1."""
-    seq_len: int = 64
-    """Readings per example."""
+class Filtering(SyntheticSequences):
+    """order: order p of the autoregression. radius: modulus of the outermost poles, below 1. sigma: standard deviation
+    of the readings' noise, where that of the signal is 1."""
 
-    granule: ClassVar[str] = "seq_len"
-    limits: ClassVar[Limits] = {"order": 1, "radius": positive, "sigma": not_negative, "seq_len": 1}
+    order: int = 4
+    radius: float = 0.95
+    sigma: float = 0.3
+
+    limits: ClassVar[Limits] = {"order": 1, "radius": positive, "sigma": not_negative}
 
     def check(self) -> None:
         if self.order > MOST_ORDER:

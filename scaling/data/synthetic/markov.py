@@ -28,26 +28,21 @@ from torch import Tensor
 
 from isoflop.checks import Limits, not_negative, share, whole_number
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import RULES, THEORY, Array, Synthetic, followed, stream
+from isoflop.scaling.data.base import RULES, THEORY, Array, SyntheticSequences, followed, stream
 from isoflop.scaling.task import Task
 
 MOST_CONTEXTS = 65536
 
 
 @dataclass(frozen=True)
-class Markov(Synthetic):
-    size: int = 1_000_000
-    eval_size: int = 65536
-    symbols: int = 16
-    """Kinds of symbol."""
-    order: int = 1
-    """Symbols on which the next one depends."""
-    sharpness: float = 2.0
-    """Standard deviation of the logits; 0 for uniform chances."""
-    seq_len: int = 64
-    """Symbols per example."""
+class Markov(SyntheticSequences):
+    """symbols: kinds of symbol. order: symbols on which the next one depends. sharpness: standard deviation of the
+    logits; 0 for uniform chances."""
 
-    granule: ClassVar[str] = "seq_len"
+    symbols: int = 16
+    order: int = 1
+    sharpness: float = 2.0
+
     limits: ClassVar[Limits] = {"symbols": 2, "order": 1, "sharpness": not_negative}
 
     def check(self) -> None:
@@ -123,22 +118,16 @@ Law = tuple[int, int, float, float, int]
 
 
 @dataclass(frozen=True)
-class HiddenMarkov(Synthetic):
-    size: int = 1_000_000
-    eval_size: int = 65536
-    symbols: int = 16
-    """Kinds of symbol."""
-    states: int = 8
-    """Hidden states."""
-    sharpness: float = 2.0
-    """Standard deviation of the logits of both tables."""
-    stay: float = 0.5
-    """Chance that the hidden state stays, whatever its table says: the larger, the longer the memory."""
-    seq_len: int = 64
-    """Symbols per example."""
+class HiddenMarkov(SyntheticSequences):
+    """symbols: kinds of symbol. states: hidden states. sharpness: standard deviation of the logits of both tables.
+    stay: chance that the hidden state stays, whatever its table says: the larger, the longer the memory."""
 
-    granule: ClassVar[str] = "seq_len"
-    limits: ClassVar[Limits] = {"symbols": 2, "states": 2, "sharpness": not_negative, "stay": share, "seq_len": 1}
+    symbols: int = 16
+    states: int = 8
+    sharpness: float = 2.0
+    stay: float = 0.5
+
+    limits: ClassVar[Limits] = {"symbols": 2, "states": 2, "sharpness": not_negative, "stay": share}
 
     @property
     def law(self) -> Law:

@@ -26,14 +26,14 @@ IRREPS = ("trivial", "standard")
 
 @dataclass(frozen=True)
 class Permutation(Synthetic):
-    """Knobs of the sequences; size and eval_size count examples."""
+    """Knobs of the sequences; size and eval_size count examples.
+
+    seq_len: vectors L per example. features: numbers d of a vector. irrep: irrep of the target: trivial or standard.
+    """
 
     seq_len: int = 8
-    """Vectors L per example."""
     features: int = 4
-    """Numbers d of a vector."""
     irrep: str = "trivial"
-    """Irrep of the target: trivial or standard."""
 
     limits: ClassVar[Limits] = {"features": 1, "seq_len": 2, "irrep": IRREPS}
 

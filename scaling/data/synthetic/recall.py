@@ -25,15 +25,14 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Recall(Synthetic):
+    """pairs: pairs of key and value, each asked once. seq_len: positions per example, at least 4 per pair. vocab_size:
+    symbols, an even number: half of them are keys. gap_power: exponent of the gaps; 1 for uniform ones."""
+
     size: int = 500_000
     pairs: int = 8
-    """Pairs of key and value, each asked once."""
     seq_len: int = 64
-    """Positions per example, at least 4 per pair."""
     vocab_size: int = 64
-    """Symbols, an even number: half of them are keys."""
     gap_power: float = 0.01
-    """Exponent of the gaps; 1 for uniform ones."""
 
     granule: ClassVar[str] = "pairs"
     limits: ClassVar[Limits] = {"pairs": 1, "gap_power": positive}

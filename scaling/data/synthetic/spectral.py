@@ -26,16 +26,16 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Spectral(Synthetic):
-    """Knobs of the spectrum; size and eval_size count examples."""
+    """Knobs of the spectrum; size and eval_size count examples.
+
+    features: numbers of an input vector. a: exponent of the target's energy. b: exponent of the features' variances.
+    sigma: standard deviation of the noise on y.
+    """
 
     features: int = 64
-    """Numbers of an input vector."""
     a: float = 1.5
-    """Exponent of the target's energy."""
     b: float = 1.0
-    """Exponent of the features' variances."""
     sigma: float = 0.1
-    """Standard deviation of the noise on y."""
 
     limits: ClassVar[Limits] = {"features": 1, "a": not_negative, "b": not_negative, "sigma": not_negative}
 

@@ -13,16 +13,14 @@ import itertools
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isoflop.checks import Limits
 from isoflop.errors import UserError
-from isoflop.scaling.data.base import Synthetic, stream
+from isoflop.scaling.data.base import SyntheticSequences, stream
 from isoflop.scaling.task import Task
 
 MOST_ELEMENTS = 720
@@ -30,16 +28,12 @@ GROUP = re.compile(r"([SAZ])(\d{1,3})")
 
 
 @dataclass(frozen=True)
-class Tracking(Synthetic):
-    size: int = 1_000_000
-    eval_size: int = 32768
-    group: str = "S5"
-    """S3 ... S6, A3 ... A6 or Z2 ... Z720."""
-    seq_len: int = 16
-    """Elements per example."""
+class Tracking(SyntheticSequences):
+    """group: S3 ... S6, A3 ... A6 or Z2 ... Z720."""
 
-    granule: ClassVar[str] = "seq_len"
-    limits: ClassVar[Limits] = {"seq_len": 1}
+    eval_size: int = 32768
+    seq_len: int = 16
+    group: str = "S5"
 
     def check(self) -> None:
         match = GROUP.fullmatch(str(self.group))

@@ -20,25 +20,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isoflop.checks import Limits, positive
-from isoflop.scaling.data.base import RULES, Synthetic, stream
+from isoflop.scaling.data.base import RULES, SyntheticSequences, stream
 from isoflop.scaling.task import Task
 
 
 @dataclass(frozen=True)
-class Zipf(Synthetic):
-    size: int = 1_000_000
-    eval_size: int = 65536
-    exponent: float = 1.5
-    """Exponent A of the frequencies."""
-    vocab_size: int = 20_000
-    """Kinds of token."""
-    classes: int = 10
-    """Classes of which each token has one."""
-    seq_len: int = 64
-    """Tokens per example, independent of one another."""
+class Zipf(SyntheticSequences):
+    """exponent: exponent A of the frequencies. vocab_size: kinds of token. classes: classes of which each token has
+    one."""
 
-    granule: ClassVar[str] = "seq_len"
-    limits: ClassVar[Limits] = {"exponent": positive, "vocab_size": 2, "classes": 2, "seq_len": 1}
+    exponent: float = 1.5
+    vocab_size: int = 20_000
+    classes: int = 10
+
+    limits: ClassVar[Limits] = {"exponent": positive, "vocab_size": 2, "classes": 2}
 
     @property
     def task(self) -> Task:
