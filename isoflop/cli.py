@@ -182,10 +182,7 @@ def _overrides(before: list[str], last: str) -> list[str]:
 
 
 def _leave_working_directory() -> None:
-    """Import nothing from where the user happens to be: a random.py there is not Python's, nor is it for children.
-
-    What PYTHONPATH names stays; so does a checkout that is used without being installed.
-    """
+    """Import nothing from where the user happens to be: a random.py there is not Python's, nor is it for children."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     here = os.getcwd()
     if sys.path[0] in ("", here) and not os.path.samefile(here, os.path.dirname(os.path.dirname(__file__))):
@@ -195,8 +192,8 @@ def _leave_working_directory() -> None:
 def _open_streams() -> None:
     """Discard output to a stream that is closed already, and escape what a terminal cannot show.
 
-    The lowest free descriptor goes to the next file that is opened (open(2)): with stderr closed, as in `train 2>&-`,
-    what a library prints there would end in a record or a checkpoint.
+    The next file that is opened gets the lowest free descriptor (open(2)); with stderr closed, what a library prints
+    would end in it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)

@@ -39,10 +39,8 @@ class Stopped(KeyboardInterrupt):
 
 
 def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, str]:
-    """Return the exit code and sentence of an error; raise it again if it is neither the user's nor a run's.
-
-    elsewhere: what to do where a file or folder cannot be used.
-    """
+    """Return the exit code and sentence of an error; raise it again if it is neither the user's nor a run's; elsewhere:
+    what to do where a file or folder cannot be used."""
     match error:
         case UserError():
             return 2, str(error)

@@ -31,8 +31,6 @@ HOSTS = {"laws": "isoflop.analysis.laws.declare", "quantities": "isoflop.analysi
 
 @dataclass(frozen=True)
 class Extension:
-    """A declared extension."""
-
     name: str
     """By which Python imports it; of a folder, the folder's name."""
     root: Path
@@ -61,20 +59,16 @@ class Extension:
 
 
 def all_declared() -> tuple[Extension, ...]:
-    """Return the extensions that this process was started with; UserError if one is not there."""
     return tuple(_extension(text, os.getcwd()) for text in _listed(os.environ.get(ENVIRONMENT, "")))
 
 
 def declared() -> tuple[str, ...]:
-    """Return the names of the declared extensions."""
     return tuple(extension.name for extension in all_declared())
 
 
 def declare(*extensions: str) -> None:
-    """Declare extensions, for this process and those that it starts; each is a folder or an installed package.
-
-    UserError where one is neither, or where a yaml of it has the name of another's.
-    """
+    """Declare folders or installed packages as extensions, for this process and those that it starts; UserError where
+    one is neither, or where a yaml of it has the name of another's."""
     before = all_declared()
     new = [_extension(text, os.getcwd()) for text in extensions]
     every = list(dict.fromkeys([*before, *new]))
@@ -128,10 +122,8 @@ def importable(names: Iterable[str] = ()) -> None:
 
 
 def load(kind: str) -> list[ModuleType]:
-    """Import the module `kind` of every declared extension, or each module of its folder `kind`.
-
-    UserError says which cannot be imported, and why.
-    """
+    """Import the module `kind` of every declared extension, or each module of its folder `kind`; UserError where one
+    fails."""
     modules = []
     for extension in all_declared():
         if names := extension.modules(kind):

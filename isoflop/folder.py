@@ -18,8 +18,6 @@ from isoflop.checks import is_number
 
 @dataclass(frozen=True)
 class _RunFile:
-    """The path of a file of a run's folder."""
-
     name: str
 
     def __get__(self, folder: "RunFolder", owner: type) -> Path:
@@ -131,7 +129,6 @@ class RunFolder:
         return spent if sound else {}
 
     def write_spent(self, spent: dict[str, Any]) -> None:
-        """Write what a run of several marks has spent."""
         files.write_json(self.spent, spent)
 
     def read_probes(self) -> list[tuple[Any, ...]]:
@@ -153,7 +150,6 @@ class RunFolder:
         return url if isinstance(url, str) else None
 
     def write_mirror(self, url: str) -> None:
-        """Write the address of the run's mirror."""
         files.write_json(self.mirror, {"url": url})
 
     def append_log(self, text: str) -> None:

@@ -51,7 +51,6 @@ def expand(command: Callable[..., T]) -> Callable[..., T]:
 
 
 def _parameter(name: str, annotation: Any, default: Any, panel: str | None = None) -> inspect.Parameter:
-    """Return the parameter that Typer makes an option of; what is annotated with Typer's own stays as it is."""
     if get_origin(annotation) is Annotated and isinstance(get_args(annotation)[1], str):
         kind, sentence, *names = get_args(annotation)
         if kind is bool and not names:

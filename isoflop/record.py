@@ -86,7 +86,6 @@ RANGES = {
 
 
 def _columns() -> dict[str, Column]:
-    """Read columns.csv, whose order is that of the columns in runs.csv."""
     with (Path(__file__).parent / "columns.csv").open(encoding="utf-8", newline="") as file:
         return {
             row["column"]: Column(row["meaning"], row["unit"], row["note"], RANGES[row["holds"]])

@@ -150,7 +150,6 @@ def _convert(kind: Any, value: object, where: str, key: str) -> Any:
 
 
 def _converted(kind: Any, notes: tuple[Any, ...], value: Any, where: str, key: str) -> Any:
-    """Return a value as a type without annotations, which are in `notes`, has it."""
     origin, items = typing.get_origin(kind), typing.get_args(kind)
     if origin in UNIONS:
         return _one_of(items, value, where, key)
@@ -190,7 +189,6 @@ def _one_of(kinds: tuple[Any, ...], value: object, where: str, key: str) -> Any:
 
 
 def _bare(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return a type without its annotations, and those."""
     if typing.get_origin(kind) is not Annotated:
         return kind, ()
     kind, *notes = typing.get_args(kind)

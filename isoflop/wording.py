@@ -88,10 +88,8 @@ def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, st
 
 
 def spreadsheet(value: object) -> object:
-    """Return a cell as a spreadsheet shows and does not run it: text that begins like a formula gets a quote before it.
-
-    Text that begins like such a cell gets one too, so that from_spreadsheet gives back what was there.
-    """
+    """Return a cell as a spreadsheet shows and does not run it: text that begins like a formula, or like such a cell,
+    gets a quote before it."""
     if not isinstance(value, str) or not FORMULA.match(value):
         return value
     try:
@@ -144,7 +142,6 @@ def clock(seconds: float) -> str:
 
 
 def states(counts: Mapping[str, int]) -> str:
-    """Return how many are in each state."""
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
@@ -163,7 +160,6 @@ def quoted(path: Path) -> str:
 
 
 def version() -> str:
-    """Return the name and version that is installed."""
     from importlib import metadata
 
     try:

@@ -1,10 +1,7 @@
-"""Read a yaml file that a person wrote: one small sound mapping, without references to itself.
+"""Read a yaml file that a person wrote: one small sound mapping, without references to itself, read as OmegaConf does.
 
-Numbers and refusals are those of OmegaConf: 1e18 is a number, a date is a text, no key stands twice.
-
-    from isoflop.analysis.claims.claim import FOLDER
-
-    read_yaml(FOLDER / "H1.yaml", "claim")      # ({'id': 'H1', ...}, its sha256)
+from isoflop.analysis.claims.claim import FOLDER
+read_yaml(FOLDER / "H1.yaml", "claim")      # ({'id': 'H1', ...}, its sha256)
 """
 
 import hashlib
@@ -46,10 +43,8 @@ _Loader.add_implicit_resolver(FLOAT, NUMBER, list("-+0123456789."))
 
 
 def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
-    """Return the mapping in a yaml file of a claim, or `what` it is, and the SHA-256 of its bytes.
-
-    UserError where it is not one small sound file.
-    """
+    """Return the mapping in a yaml file of a claim, or `what` it is, and the SHA-256 of its bytes; UserError where it
+    is not one small sound file."""
     try:
         if not file.is_file():
             raise UserError(f"{file} is not a file; a {what} is one yaml file")

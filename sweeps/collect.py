@@ -25,8 +25,6 @@ PROBES = ("run_id", "mark", *RunFolder.PROBES[1:])
 
 @dataclass(frozen=True)
 class Collected:
-    """What a table was made of."""
-
     states: Counter[str]
     """How many runs are in each state."""
     damaged: list[str]
@@ -56,10 +54,8 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
 
 
 def collect(folder: Path, out: Path) -> Collected:
-    """Write the table, whole or not at all; UserError if it cannot be written there, or would lack a result.
-
-    Profiles go beside it, into probes.csv or NAME.probes.csv; where there are none, an earlier table of them goes.
-    """
+    """Write the table, and profiles into probes.csv or NAME.probes.csv beside it, whole or not at all; UserError if it
+    cannot be written there, or would lack a result."""
     refuse_place(out)
     with no_garbage():
         runs = list(entries(folder))

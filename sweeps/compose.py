@@ -97,10 +97,8 @@ def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
 
 
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
-    """Return the overrides of every point; an argument of the command line replaces what a grid says of the same key.
-
-    Grids of several families or datasets are chosen among: family=lstm leaves the lstm of those that have it.
-    """
+    """Return the overrides of every point; an argument of the command line replaces what a grid says of the same key,
+    and family=lstm leaves the grids of lstm."""
     given = parser.parse_overrides(arguments)
     grids, given = _chosen(grids, given)
     arguments = [str(o.input_line) for o in given]
@@ -151,10 +149,7 @@ class _Choice:
         self.resolved: dict[tuple[str, ...], tuple[FrozenConfig, dict[str, Any]]] = {}
 
     def config(self, scalars: list[Override], keys: list[str]) -> FrozenConfig:
-        """Return the resolved config with these values set; keys: all that was overridden.
-
-        Points that differ in their seed alone differ in nothing but it and their name.
-        """
+        """Return the resolved config with these values set; keys: all that was overridden."""
         seed = next((o.value() for o in reversed(scalars) if o.key_or_group == "seed"), None)
         if not self.seed_alone or type(seed) is not int:
             return self.resolve(scalars, keys)[0]

@@ -33,7 +33,6 @@ LARGEST_STEP = {"cpu": 1e10, "gpu": 1e12}
 
 @lru_cache(maxsize=1)
 def cache() -> Path:
-    """Return the folder of what is remembered for this code."""
     root, content = Path(frozen.__file__).parents[1], sha256()
     for path in sorted([*root.rglob("*.py"), *(root.parent / "analysis").rglob("*.py")]):
         content.update(path.read_bytes())
@@ -41,12 +40,10 @@ def cache() -> Path:
 
 
 def remembered(name: str) -> dict[str, Any]:
-    """Return what a file of the cache holds; {} if it is missing or damaged."""
     return files.recall(cache() / name)
 
 
 def remember(name: str, more: dict[str, Any], instead: bool = False) -> None:
-    """Add to a file of the cache, or put it in its place."""
     files.keep(cache() / name, more if instead else remembered(name) | more)
 
 
@@ -91,11 +88,9 @@ def _ask(configs: list[FrozenConfig], progress: Callable[[float], None]) -> list
 def seconds(
     configs: list[FrozenConfig], plans: list[RunPlan], progress: Callable[[float], None] = lambda share: None
 ) -> list[float]:
-    """Return the time of each run on this machine [s], from short runs at a family's smallest and largest step.
-
-    Between them the time of a step is a straight line in logarithms; beyond them it is in proportion to its FLOPs, and
-    no less than that of the smallest.
-    """
+    """Return the time of each run on this machine [s], from short runs at a family's smallest and largest step:
+    between them a straight line in logarithms, beyond them in proportion to its FLOPs, and no less than that of the
+    smallest."""
     kinds = [_kind(config) for config in configs]
     speeds = remembered("speeds.json")
     lacking = _unmeasured(kinds, plans, speeds)

@@ -54,10 +54,8 @@ class LaunchSettings:
         return schema.read(cls, given, "", "hydra.launcher")
 
     def slots(self, trainer: Trainer) -> list[str | None]:
-        """Return a place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU.
-
-        A run of several devices has that many GPUs to itself. Without GPUs, runs share out the cores, one a thread.
-        """
+        """Return a place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU;
+        runs without GPUs share out the cores, one a thread."""
         each = trainer.devices
         cards = gpus() if trainer.accelerator != "cpu" else []
         places: list[str | None]
@@ -94,7 +92,6 @@ class Job:
     received_s: float = 0.0  # time of a processor, or of the clock where a GPU works for it
 
     def look(self) -> None:
-        """Note the time that it has received so far."""
         if self.run.gpu or not Path("/proc/self/stat").exists():
             self.received_s = time.monotonic() - self.since
             return
@@ -135,7 +132,6 @@ class _Sweep:
                 self._stop_all()
 
     def _stop_all(self) -> None:
-        """End the runs at work: each has a while to keep a checkpoint."""
         for job in self.running.values():
             job.run.process.terminate()
         until = time.monotonic() + PARTING_S

@@ -45,7 +45,6 @@ class Entry:
 
     @property
     def files(self) -> RunFolder:
-        """The files of the run."""
         return RunFolder(self.folder)
 
     @cached_property
@@ -72,7 +71,6 @@ class Entry:
 
     @property
     def rows(self) -> list[record.Row]:
-        """The rows of its record; none if it is not finished or not whole."""
         return self.contents[0]
 
     @cached_property
@@ -89,7 +87,6 @@ class Entry:
 
     @property
     def good(self) -> bool:
-        """Whether its record holds results."""
         return bool(self.rows) and record.has_result(self.rows[0])
 
     @cached_property
@@ -175,10 +172,8 @@ def _facts(path: str) -> os.stat_result | None:
 
 
 def _is_run(path: str) -> bool:
-    """Return whether a path named like a run is a run's folder, and not one that is only about to be planned.
-
-    What cannot be looked into counts, and so does a folder whose frozen config was lost: nothing is left out.
-    """
+    """Return whether a path named like a run is a run's folder, and not one that is only about to be planned; what
+    cannot be looked into counts."""
     try:
         os.stat(f"{path}/{RunFolder.CONFIG}")
         return True

@@ -79,14 +79,12 @@ class Study:
 
 
 def names() -> list[str]:
-    """Return the names of all studies, ours and those of declared extensions."""
     from isoflop.scaling.config.choices import names as choices
 
     return choices("study")
 
 
 def studies() -> list[Study]:
-    """Return all studies, the shortest first."""
     return sorted(map(read, names()), key=lambda study: (study.minutes, study.name))
 
 

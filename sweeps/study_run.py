@@ -28,10 +28,8 @@ TABLE = "runs.csv"
 
 
 def run(name: str, out: Path, overrides: Sequence[str] = (), pause: bool = False) -> int:
-    """Train, collect, judge and report one study in a folder; returns the exit code, 1 where a run failed.
-
-    pause   stop once a forecast is written, so that it can be committed before the larger runs are made
-    """
+    """Train, collect, judge and report one study in a folder; return the exit code, 1 where a run failed; pause: stop
+    once a forecast is written, so that it can be committed before the larger runs are made."""
     began = time.monotonic()
     study = read(name)
     study.load_claims()  # a wrong one is refused before anything is trained
@@ -146,11 +144,8 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
 
 
 def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
-    """Write down what the larger runs of a study will give, from those that are made; by family, at each of their D.
-
-    rows   the runs made so far; any that is among the larger ones is left out
-    path   the file to write, which must not exist
-    """
+    """Write down, in a new file, what the larger runs of a study will give, from the runs made so far that are not
+    among them; by family, at each of their D."""
     from isoflop.analysis.holdout.forecast import forecast
     from isoflop.analysis.runs.cells import well_tuned
     from isoflop.analysis.runs.rows import usable

@@ -56,9 +56,8 @@ def warm() -> None:
 
 
 def call(function: str, *arguments: Any, gpu: str | None = None) -> Any:
-    """Call a function, named "module:name" and imported there, in a fresh process.
-
-    RuntimeError with the traceback if it fails, UserError with the line of the user's own code that is to blame.
+    """Call a function, named "module:name" and imported there, in a fresh process; RuntimeError with the traceback if
+    it fails, UserError with the line of the user's own code that is to blame.
 
     gpu   what the process may use, as CUDA_VISIBLE_DEVICES takes it; None leaves it as it is here
     """

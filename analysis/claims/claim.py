@@ -1,11 +1,9 @@
 """Claims: what we said would happen, in yaml; each names its sentence, the runs that it needs, a quantity and a region.
 
-A claim is a head and a rule. One that needs several quantities has rules under `all:` or `any:`; what they do not say
-themselves they take from the claim. Whatever can be checked without runs is checked when a claim is read, so
-that a wrong file is one sentence that names the file and the key.
-
     for claim in load_claims():
         print(claim.id, claim.rule)
+
+A claim is a head and a rule, or several under `all:` or `any:`, which take from the claim what they do not say.
 """
 
 from collections.abc import Mapping

@@ -1,13 +1,11 @@
 """How a quantity is declared: what it needs of a claim's yaml, what it is about, and how its number is worded.
 
-A quantity is a number with an interval, and checks that must hold beside it. It gives no verdict: that is the region's.
-
     @quantity(needs=("law", "axis"), unit="percent")
     def holdout_error(sample: Sample) -> Measured:
         \"\"\"largest |ln(predicted / observed)| at the held-out largest size\"\"\"
 
-The first line of its docstring is what the rule of a claim and the listing of `isoflop judge --quantities` print. What
-it declares is checked when a claim is read; the columns that it reads, when the claim is judged.
+A quantity is a number with an interval, and checks that must hold beside it; its verdict is the region's. The first
+line of its docstring is what rules and listings print. Its declaration is checked when a claim is read.
 """
 
 import math
@@ -125,10 +123,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with its interval at the claim's level (None: a bound that does not exist).
-
-    `seed_sd` is the seed noise that it is set against, `unit` the unit of the column that it is a mean of.
-    """
+    """A number with its interval at the claim's level (None: a bound that does not exist); `seed_sd` is the noise that
+    it is set against, `unit` that of the column that it is a mean of."""
 
     value: float
     low: float | None

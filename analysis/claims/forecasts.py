@@ -77,11 +77,8 @@ class ForecastScore:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """A row for each group and point: `runs`, mean `times` and errors, the `floor` of the absolute `error`.
-
-        The floor is what seeds alone leave in the median, .67 sd / sqrt(runs), with the sd of ln of the target at its
-        scale by all runs of the table; NaN without replicates.
-        """
+        """A row for each group and point: `runs`, mean `times` and errors, the `floor` of the absolute `error`, which
+        is what seeds alone leave in the median, .67 sd / sqrt(runs); NaN without replicates."""
         names = [*takewhile(lambda name: name != "at", self.rows), "at"]
         groups = self.rows.groupby(names, sort=False, dropna=False)
         means = groups[["times", "sd", *(name for name in map(str, self.rows) if name.startswith("error"))]].mean()
@@ -120,11 +117,10 @@ class ForecastScore:
 
 
 def score_forecast(forecast: Forecast, runs: RunsLike) -> ForecastScore:
-    """Set the runs at each point of a forecast against it.
+    """Set the runs at each point of a forecast against it; FitError where no new run lies at any.
 
     A run belongs to a point where it differs from the named place by at most SAME_LEVEL; the prediction is moved to the
-    run by the slopes of the law. At a compute, the best size there counts, with all its seeds. FitError where no new
-    run lies at any point.
+    run by the slopes of the law. At a compute, the best size there counts, with all its seeds.
     """
     table, law = as_runs(runs), forecast.axes
     if missing := [c for c in (*forecast.by, *law.columns, law.target) if c not in table]:

@@ -62,10 +62,8 @@ def judge(
 
 
 def sound_table(runs: RunsLike) -> Runs:
-    """Return the runs with losses, sizes and budgets as numbers; FitError where one is not, or no row is usable.
-
-    Rows without a loss are skipped; it is an error only if every row lacks one.
-    """
+    """Return the runs with losses, sizes and budgets as numbers, without rows that lack a loss where some have one;
+    FitError where one is not a number, or no row is usable."""
     runs = as_runs(runs).with_compute
     some = runs.take(runs["L"].notna() | ~finished(runs.frame)) if "L" in runs else runs
     (some if "L" in some and len(some.usable) else runs).numbers(["L"], "a claim", blank=("N", "D", "C"))
@@ -81,10 +79,8 @@ def sound_table(runs: RunsLike) -> Runs:
 
 
 def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
-    """Return the columns that judging by these rules may read, and near-matches for misspelt column names.
-
-    Without a run_id a row is identified by everything in it, so then every column stays.
-    """
+    """Return the columns that judging by these rules may read, and near-matches for misspelt column names; all of them
+    where no run_id says which rows are one."""
     if "run_id" not in runs or runs["run_id"].isna().any():
         return runs
     names = columns_of(rules)

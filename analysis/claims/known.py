@@ -4,8 +4,7 @@
     runs = pd.DataFrame({"D": [10.0, 100.0, 1000.0, 1e4], "L": [1.0, 0.32, 0.1, 0.032]})
     [result.verdict.word for result in compare_with_theory(runs, known)]       # ['supported']
 
-An estimate agrees with theory where it lies within `near`, or where theory lies in its 95 % interval and that is narrow
-enough to say something. An interval that holds theory but is wider decides nothing.
+An estimate agrees with theory within `near`, or where theory lies in its 95 % interval and that is narrow enough.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,15 +1,11 @@
-"""Provenance: whether a claim or a forecast was written before the runs that judge it, as far as git can tell;
-and by what a verdict was judged: hashes of the rows and of the code that judges, which leaves comments, docstrings and
-layout out, so that it changes only where a verdict may. The rule's hash stands beside each verdict.
-
-`judge` itself does not look: the same rows and the same file give the same verdict everywhere.
+"""Provenance: whether a claim or a forecast was written before the runs that judge it, as far as git can tell; and the
+hashes of the rows and of the code (without comments, docstrings and layout) that a verdict was judged by.
 
     from isoflop.analysis.claims.claim import load_claims
     changed, sentence = changed_since(load_claims()[0].file, runs)     # None: git does not know the runs' commit
 
-Such a folder may be anybody's, and a git repository may say in its config which programs git is to run: filters,
-hooks, monitors, transports. So git is never run in it: it is asked about its objects from an empty repository of our
-own that has no config but git's defaults.
+A folder may be anybody's, and its git config may name programs to run. So git is never run in it: it is asked about its
+objects from an empty repository of our own that has no config but git's defaults.
 """
 
 import ast

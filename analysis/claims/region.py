@@ -1,10 +1,10 @@
 """Regions: where a claim says that its quantity lies, what an interval says of that, and how such numbers are written.
 
-An interval inside the region supports the claim, one outside refutes it, one that straddles the border decides nothing.
-"Not significantly different" never reads as "equal": equality needs the whole interval inside the band.
-
     region = Region(below=0.01, or_seed_sd=2)
     region.verdict(0.001, 0.007, seed_sd=0.002)     # supported
+
+An interval inside the region supports the claim, one outside refutes it, one that straddles the border decides nothing.
+Equality needs the whole interval inside the band.
 """
 
 import math

@@ -202,10 +202,8 @@ class SubjectCase(NamedTuple):
 
 
 def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterable[SubjectCase], Lacks, str]:
-    """Return what gets a verdict under a rule, what each family lacks, and how many runs did not finish, in words.
-
-    Untested where there are no such runs, or too few families.
-    """
+    """Return what gets a verdict under a rule, what each family lacks, and how many runs did not finish, in words;
+    Untested where there are no such runs, or too few families."""
     runs = as_runs(runs)
     fits, target = fits or Fits(runs), get_law(rule.formula).target if rule.law else ""
     about = scope, runs, rule.where, rule.by, *rule.at.items(), "family" in rule.compare, target
@@ -259,10 +257,8 @@ def _pairs(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[Sub
 
 
 def _most_runs(groups: Groups, names: Sequence[str]) -> list[str]:
-    """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs.
-
-    How many runs a family has does not depend on how its losses compare, so these pairs are a fair share of all.
-    """
+    """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs; how many
+    runs a family has does not depend on how its losses compare."""
     most = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
     return sorted(names, key=lambda name: (-len(groups[name].usable), name))[:most]
 

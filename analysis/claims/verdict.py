@@ -1,11 +1,10 @@
 """Verdicts: what the runs say of each subject of a rule, and of the whole claim.
 
-The verdict of a rule follows from those of its subjects as the claim says: `all` is refuted by one counter-example and
-supported only by every subject; `any` is supported by one subject and refuted only by every subject; `count` says k of
-n once each is decided, and is supported by more than a share of them. Several rules of a claim combine as all or any.
-`robust:` asks that a subject stays decided under other choices of rows and of the objective.
-
     combined({VerdictKind.SUPPORTED, VerdictKind.UNTESTED}, how="any")      # supported
+
+Subjects combine as the rule says: `all` is refuted by one of them and supported only by every one; `any` is the
+reverse; `count` is supported by more than a share of them, once each is decided. Rules combine as all or any. `robust:`
+asks that a subject stays decided under other choices of rows and of the objective.
 """
 
 import itertools
@@ -224,12 +223,9 @@ def _reason(subjects: Iterable[SubjectVerdict], lacks: Lacks, unfinished: str) -
 def robust(
     verdicts: Sequence[SubjectVerdict], rule: Rule, settings: Settings, again: Callable[[Rule, Settings], RuleVerdict]
 ) -> tuple[list[SubjectVerdict], str]:
-    """Return the verdicts, inconclusive where another choice gives another one, and words for those.
-
-    again   judges a rule with other options of a fit
-
-    Untested where no runs are left under a condition, or it names a column that they lack.
-    """
+    """Return the verdicts, inconclusive where another choice gives another one, and words for those; Untested where no
+    runs are left under a condition, or it names a column that they lack; again: judges a rule with other options of a
+    fit."""
     objectives = {"Huber's objective": settings, "weighed squares": replace(settings, loss="l2", weights="auto")}
     # what a whole design needs is asked of the whole: a part spans less
     plain = replace(rule, robust=(), needs=Needs(tuned=rule.needs.tuned))

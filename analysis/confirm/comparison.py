@@ -50,7 +50,6 @@ class Confirmation:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict."""
         return self.decision.verdict if self.decision else Verdict.UNDECIDED
 
     @property
@@ -95,7 +94,6 @@ class Confirmation:
         return dict(zip(FORMS, (straight, departing, all(settling)), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
         found: dict[str, Any] = {
             "change": self.change,
             "verdict": self.verdict.value,
@@ -152,7 +150,6 @@ class Confirmations:
         return CODES[min((c.verdict for c in self.changes), key=order.index)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
         rule = {"worth": self.rule.worth, "risk": self.rule.risk, "look": self.rule.look, "looks": self.rule.looks}
         target = self.changes[0].target
         about = {"base": self.base, "target_C": target, **rule, "bound_risk": self.rule.now}

@@ -1,17 +1,15 @@
 """The verdict on a change: what its multiplier is at the largest measured C and at a target, and what that decides.
 
-ln of the multiplier is a straight line in ln C where both sides share E, whatever their factors and exponents; it
-departs from one where the change has an irreducible loss of its own, and settles where an advantage is one of small
-models. Few runs rarely say which, so that each form which they do not refute counts, both where it goes on up to the
-target and where it stops at the largest C. A verdict must hold in every way to go on, each at the full chance: a test
-of a union of hypotheses needs no correction (Berger 1982, doi:10.1080/00401706.1982.10487790).
+ln of the multiplier is a straight line in ln C where both sides share E; it departs from one where the change has an
+irreducible loss of its own, and settles where an advantage is one of small models. Each form that the runs do not
+refute counts, where it goes on up to the target and where it stops at the largest C. A verdict must hold in every way
+to go on, each at the full chance (Berger 1982, doi:10.1080/00401706.1982.10487790).
 
 By the k-th of K planned looks at unfinished data the share (k / K)^POWER of the chance is spent (Kim and DeMets 1987,
-doi:10.1093/biomet/74.1.149). What a look sees is mostly what the one before saw, so that its level is found from their
-joint distribution, a Brownian motion looked at K times (Lan and DeMets 1983, doi:10.1093/biomet/70.3.659), and used for
-Student's t (Jennison and Turnbull 2000, Group Sequential Methods, section 3.8). Where no look adds more information
-than those before it did on average, the chance holds wherever one stops, and what is bought may depend on where runs
-stand and how noisy they are.
+doi:10.1093/biomet/74.1.149). The level of a look follows from the joint distribution of all, a Brownian motion looked
+at K times (Lan and DeMets 1983, doi:10.1093/biomet/70.3.659), and is used for Student's t (Jennison and Turnbull 2000,
+Group Sequential Methods, section 3.8). The chance holds wherever one stops, as long as no look adds more information
+than those before it did on average.
 
     x, new = np.log([1e15, 1e16, 1e17, 1e18] * 2), np.repeat([False, True], 4)
     points = Points(x, np.log(2 + 50 * np.exp(-0.1 * x) - 0.01 * new), new, np.arange(8) % 4)
@@ -128,7 +126,6 @@ class Judgement:
 
     @property
     def line(self) -> Form:
-        """The straight line."""
         return self.forms[0]
 
     @property
@@ -183,10 +180,8 @@ class Judgement:
 
 
 def decide(points: Points, goal: float, rule: Criterion) -> Judgement:
-    """Return what the points say of a change at ln C = `goal`; a trainer calls it with the data so far at each look.
-
-    FitError where the losses do not fall with C.
-    """
+    """Return what the points say of a change at ln C = `goal`, at each look; FitError where the losses do not fall with
+    C."""
     line = fit_form(points)
     settling = [rate / points.span for rate in SETTLES]
     # a higher irreducible loss takes from ln multiplier what grows as C^g, to first order

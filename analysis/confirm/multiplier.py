@@ -242,10 +242,7 @@ def columns(points: Points, bend: float) -> Array:
 
 
 def fit_form(points: Points, bend: float = 0.0) -> Form:
-    """Fit the baseline's curve and a form of ln multiplier in ln C.
-
-    FitError where the losses do not fall with C.
-    """
+    """Fit the baseline's curve and a form of ln multiplier in ln C; FitError where the losses do not fall with C."""
     X = columns(points, bend)
     params = _start(points, X)
     lowest = float(np.exp(points.y.min()))

@@ -72,10 +72,7 @@ class Sides:
 
     @property
     def levels(self) -> int:
-        """How many levels of C either side has at least, of those within the range of both.
-
-        A change that costs more at each step has C of its own, and the baseline's curve reaches them all the same.
-        """
+        """How many levels of C either side has at least, of those within the range of both."""
         C, new = np.exp(self.points.x), self.points.new
         low, high = max(C[new].min(), C[~new].min()), min(C[new].max(), C[~new].max())
         inside = (low <= C * (1 + SAME_LEVEL)) & (high * (1 + SAME_LEVEL) >= C)

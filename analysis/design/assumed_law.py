@@ -69,10 +69,8 @@ class Truth:
 
     @classmethod
     def assumed(cls, rows: pd.DataFrame, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
-        """Return a generic truth centred on the design; UserError for a law of other parameters.
-
-        At the geometric middle of its columns E is 60 % of the loss and the other terms share the rest evenly.
-        """
+        """Return a generic truth at the geometric middle of the rows: E is 60 % of the loss and the other terms share
+        the rest evenly; UserError for a law of other parameters."""
         form, values = get_law(law), planned(rows, get_law(law))
         if not set(form.params) <= {"E", "A", "alpha", "B", "beta"}:
             raise UserError(

@@ -1,13 +1,12 @@
 """What is known of the losses of runs, made or not: an ensemble of places where the law may lie.
 
-From runs: the places where the law may lie on them, weighed by likelihood and by what is known of such parameters
-beforehand, and about each place the normal distribution of the parameters (Laplace's approximation). The loss of a run
-that was not made is then a mixture, so that a run which separates two basins counts as much as one that narrows a
-basin. Rows below the targets count less, since a law that holds exactly there errs farther off. From a stated truth:
-one place, and about it what planned runs leave of the parameters.
-
     grid = pd.DataFrame({"N": [3e7, 3e8, 3e9], "D": [3e9, 3e10, 1e11]})
     believe(rows, law, grid).mean                                    # ln L (rows,) of the grid
+
+From runs: the places where the law may lie on them, weighed by likelihood and by what is known beforehand, and about
+each a normal distribution of the parameters (Laplace's approximation), so that a run which separates two basins counts
+as much as one that narrows a basin. Rows below the targets count less, since a law that holds exactly there errs
+farther off. From a stated truth: one place.
 """
 
 from dataclasses import dataclass, replace
@@ -82,11 +81,8 @@ class Ensemble:
 
 
 def _usual(law: Law) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of what is known of a law's exponents and shapes before any run.
-
-    What is published of such parameters, else the range of the starts of its search. Nothing of amplitudes, nor of
-    offsets.
-    """
+    """Return mean and standard deviation of what is published of a law's exponents and shapes, else of the range of the
+    starts of its search; nothing of amplitudes, nor of offsets."""
     known = {}
     for name, kind in law.params.items():
         if kind.usual is not None:
@@ -148,10 +144,8 @@ def _places(there: Problem, ends: Solution, noise: float) -> tuple[list[int], li
 
 
 def imagine(have: pd.DataFrame, truth: Truth, rows: pd.DataFrame, loss: str = "huber") -> Ensemble:
-    """Return what planned runs that are there would say of planned `rows` (rows,) under a stated truth.
-
-    A run that several rows share has a noise of its own, a factor beside those of the parameters.
-    """
+    """Return what planned runs that are there would say of planned `rows` (rows,) under a stated truth; a run that
+    several rows share has a noise of its own."""
     problem, u = problem_at(truth, rows)
     factors = problem.linearise(u[None])[1][0].T @ np.linalg.cholesky(covariance(have, truth, loss))
     noise = truth.noise * np.sqrt(inflation(loss, truth.noise))

@@ -1,12 +1,8 @@
 """Which runs to make next, when every run is looked at before the next is chosen.
 
-Candidates are the rows of a table, or the runs of a composed design, whose marks are measured together. What a run x
-takes off the variance of ln L at targets t,
-
-    mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x))
-
-(Cohn 1996, Neural network exploration using optimal experiment design; with basins weighed, arXiv:2604.22753), needs no
-loss at x, so that a batch of runs can be chosen at once. The law is believed as far as the candidates reach.
+What a run x takes off the variance of ln L at targets t, mean over t of Cov(t, x)^2 / (noise(x)^2 + Var(x)) (Cohn 1996,
+Neural network exploration using optimal experiment design; with basins weighed, arXiv:2604.22753), needs no loss at x,
+so that a batch of runs can be chosen at once. Runs are those of a table, or of a composed design, with their marks.
 
     grid = pd.DataFrame({"N": [3e7, 3e8, 3e9], "D": [3e9, 3e10, 1e11]}).assign(C=lambda runs: 6 * runs["N"] * runs["D"])
     picks = improve_table(rows, grid, law, n=2)                       # rows of the grid, best first
@@ -45,10 +41,9 @@ def choose(
     targets      the rows whose loss is wanted
     cost         (candidates,), in the unit of the budget
 
-    A run is taken for its gain over the root of its cost, the geometric mean of what it gains and of what it gains for
-    its cost: the first alone buys the most expensive runs and the second crumbs, and either may end far from the best
-    set (Leskovec et al. 2007, Cost-effective outbreak detection in networks, who follow both). A run that gains less
-    than LEAST of what the best of those that fit would is left for later, whatever it costs.
+    A run is taken for its gain over the root of its cost, since gain alone buys the most expensive runs and gain per
+    cost crumbs (Leskovec et al. 2007, Cost-effective outbreak detection in networks). One that gains less than LEAST of
+    what the best of those that fit would is left for later.
     """
     open_, picks = np.ones(len(candidates), dtype=bool), list[int]()
     while (fits := open_ & (cost <= budget)).any() and (most is None or len(picks) < most):
@@ -121,10 +116,8 @@ def improve(
 
 
 def _one_by_one(ensemble: Ensemble, runs: Sequence[NDArray[np.intp]], cost: Array, n: int) -> tuple[list[int], Array]:
-    """Return the n runs to take, and the standard error at the targets before and after each.
-
-    The targets are the rows of the ensemble behind those of the runs.
-    """
+    """Return the n runs to take, and the standard error at the targets (the rows behind those of the runs) before and
+    after."""
     targets = np.arange(sum(map(len, runs)), len(ensemble.mean))
     picks = choose(ensemble, runs, targets, cost, most=n)
     errors = [ensemble.error(targets)]

@@ -93,12 +93,8 @@ class Resolution:
 
     @property
     def delta_alpha(self) -> float | None:
-        """The smallest difference in alpha that two such families can show, two-sided at the level; None where most
-        studies have no interval.
-
-        (z of level + z of power) sqrt(2) sd, for two independent fits. Families that share data and seeds are paired,
-        and the noise they share cancels: that is ignored, so the number is on the safe side.
-        """
+        """The smallest difference in alpha that two such families can show, two-sided at the level, for two independent
+        fits: (z of level + z of power) sqrt(2) sd; None where most studies have no interval."""
         from scipy.special import ndtri
 
         alpha = self.quantities.get("alpha")
@@ -107,7 +103,6 @@ class Resolution:
         return float((ndtri(0.5 + self.level / 2) + ndtri(POWER)) * np.sqrt(2) * alpha.sd)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; null for what does not exist."""
         document = {name: getattr(self, name) for name in SAME} | {"statuses": dict(self.statuses)}
         document |= {"truth": vars(self.truth) | {"params": dict(self.truth.params)}, "target_C": self.C}
         document["quantities"] = {name: vars(resolved) for name, resolved in self.quantities.items()}

@@ -1,13 +1,11 @@
 """How an estimate would vary with other runs: the unit of every interval is the run, never the row.
 
-Jackknife: each run is left out in turn; what that moves the estimates by is made unbiased (Bell and McCaffrey 2002),
-and its spread times Student's t covers 93-97 % of the time for least squares, with clustered rows too. Bootstrap-t:
-runs are weighed at random and the standard deviation of the estimates is multiplied by Student's t; where Huber's delta
-lies below the scatter (nearly least absolute deviations) the jackknife of a median-like estimate is known to fail
-(Efron 1982, The Jackknife, the Bootstrap), and this is used instead. A resample is the same problem under other weights
-on its rows, so all of them are one batch of the solver.
-
     spread = jackknife(problem, u, runs)               # runs: the number of the run that each row is of
+
+Jackknife: each run is left out in turn, what that moves the estimates by is made unbiased (Bell and McCaffrey 2002),
+and Student's t used. Bootstrap: runs are weighed at random, where Huber's delta lies below the scatter, since the
+jackknife of a median-like estimate fails (Efron 1982, The Jackknife, the Bootstrap). Resamples are other weights on the
+rows of one problem, so all of them are one batch of the solver.
 """
 
 import numpy as np
@@ -57,10 +55,8 @@ def shortcuts(method: str, rows: int, free: int, n_runs: int, resamples: int) ->
 
 
 def jackknife(problem: Problem, u: Array, runs: NDArray[np.intp], *, bias: bool = False) -> Spread:
-    """Leave each run out in turn (each of at most _MOST_GROUPS groups of runs); `runs` is the number of each row's run.
-
-    bias: leave the spread as far out as leaving a run out brings it, as a prediction of that run would need.
-    """
+    """Leave each run out in turn (each of at most _MOST_GROUPS groups of runs); `runs` is the number of each row's run;
+    bias: leave the spread as far out as leaving a run out brings it, as a prediction of that run would need."""
     groups = runs % min(int(runs.max()) + 1, _MOST_GROUPS)
     count = int(groups.max()) + 1
     draws, dof = _draws(problem, u, groups, 1.0 - np.eye(count)), count - 1.0
@@ -81,9 +77,7 @@ def bootstrap(problem: Problem, u: Array, runs: NDArray[np.intp], resamples: int
     their number; what is known beforehand varies likewise.
 
     The weights are exponential (Rubin 1981, Annals of Statistics 9: the Bayesian bootstrap; Rao and Zhao 1992, Sankhya
-    A 54, for M-estimates). Their first two moments are those of runs drawn with replacement, but no run is ever left
-    out, so that few runs never degenerate into fewer than the law has parameters: drawn eight from eight, they do in
-    one resample of three, and the intervals were twice too wide.
+    A 54, for M-estimates): no run is ever left out, so that few runs never become fewer than the law has parameters.
     """
     groups = runs % min(int(runs.max()) + 1, _MOST_GROUPS)
     count = int(groups.max()) + 1
@@ -173,10 +167,8 @@ def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Arra
 
 
 def by_size(problem: Problem, u: Array) -> Spread | None:
-    """Leave out one value of the law's first column at a time, as a jackknife; None if there are few of them.
-
-    A new run at a new size meets what the rows of one size share (its tuning, its shape), run by run as they may be.
-    """
+    """Leave out one value of the law's first column at a time, as a jackknife, for a run at a new size; None if few of
+    them."""
     sizes = level_index(problem.columns[0], _SAME_SIZE)
     if int(sizes.max()) + 1 < _FEWEST_SIZES:
         return None
@@ -187,11 +179,9 @@ def _unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) 
     """Return how far leaving out each run moves the optimum, (runs, free), over the root of 1 - leverage, and the
     degrees of freedom: the harmonic mean of those of the free parameters.
 
-    To leave a run out moves the estimates by its residuals over 1 - leverage, which overstates their variance: of six
-    runs that must identify three parameters, twofold on average and fivefold for the outermost ones. Over the root of
-    1 - leverage it is without bias for independent residuals of one variance, and Student's t has the degrees of
-    freedom that the variance itself has (Bell and McCaffrey 2002, Survey Methodology 28; Imbens and Kolesar 2016,
-    Review of Economics and Statistics 98, for how far that holds with few clusters).
+    Over 1 - leverage itself the variance is overstated, fivefold for the outermost of six runs; over its root it is
+    without bias for independent residuals of one variance (Bell and McCaffrey 2002, Survey Methodology 28; Imbens and
+    Kolesar 2016, Review of Economics and Statistics 98, for few clusters).
 
     problem   the law on the rows
     u         its optimum (free,)

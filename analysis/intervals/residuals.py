@@ -1,18 +1,15 @@
 """What residuals tell: how runs scatter about a law, which rows alone move it, whether neighbours are independent.
 
-The scatter may grow with scale, and a prediction for a new run has to allow for that: squared residuals are a power of
-the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept only where it differs from zero
-at 5 %, with the run as the unit; a prediction never uses less than the pooled scatter, so that an extrapolation to
-where runs look quieter promises nothing.
-
     noise = scatter(residuals, columns, runs, free=5)
     noise.pooled, noise.at(columns)   # 0.0058, and 0.0085 for the largest size
 
-Rows of equal knobs at several D are one curve, or the separate runs of a grid; their residuals tell. Moran's I of the
-residuals, neighbours along D being near, has a known mean and variance under independence whatever the regressors
-(Cliff and Ord 1981, Spatial Processes, chapter 8). Where it is too large, all rows of equal knobs are one unit; where
-these are too few for the law, a unit is a block of consecutive rows, as many as the autocorrelation leaves independent
-(Bartlett 1946; Kuensch 1989, Annals of Statistics 17, for leaving out blocks).
+Squared residuals are a power of the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept
+only where it differs from zero at 5 %, with the run as the unit; a prediction never uses less than the pooled scatter.
+
+Moran's I of the residuals, neighbours along D being near, tells whether rows of equal knobs are one curve (Cliff and
+Ord 1981, Spatial Processes, chapter 8). Then they are one unit; where such units are too few for the law, a unit is a
+block of consecutive rows, as many as the autocorrelation leaves independent (Bartlett 1946; Kuensch 1989, Annals of
+Statistics 17).
 """
 
 from dataclasses import dataclass
@@ -118,10 +115,9 @@ def influence_notes(problem: Problem, u: Array, rows: Observations) -> list[str]
     """Return a sentence for each influential outlier, the farthest first; none where more than a few are outliers.
 
     An outlier lies further from the law, fitted without its run, than the farthest of as many independent rows would
-    (the outlier test of Cook and Weisberg 1982, Residuals and Influence in Regression, section 2.2.2, with
-    Bonferroni's correction). It is influential where leaving its run out moves a parameter by more than one of its
-    standard errors (DFBETAS above 1: Belsley, Kuh and Welsch 1980, Regression Diagnostics, section 2.1), or narrows
-    all intervals by a fifth.
+    (Cook and Weisberg 1982, Residuals and Influence in Regression, section 2.2.2, with Bonferroni's correction). It is
+    influential where leaving its run out moves a parameter by more than one standard error (DFBETAS above 1: Belsley,
+    Kuh and Welsch 1980, Regression Diagnostics, section 2.1), or narrows all intervals by a fifth.
     """
     from scipy.special import stdtrit
 
@@ -153,8 +149,8 @@ def _without(
     problem: Problem, u: Array, row: int, others: NDArray[np.bool_], optimum: Array
 ) -> tuple[float, str, float, float]:
     """Return what the run of a row does to the fit, from the optimum without it: how many standard deviations of the
-    other rows the row lies from the law, the parameter that it moves most, by how many standard errors (the estimate
-    with the run less that without), and how many times wider the intervals are for it; 0 sd without any scatter."""
+    others the row lies off, the parameter that it moves most, by how many standard errors, and how much wider intervals
+    are."""
     spare = int(others.sum()) - len(u)
     r, jacobian = (x[0] for x in problem.linearise(optimum[None]))
     scale = float(np.sqrt((r[others] ** 2).sum() / max(spare, 1)))

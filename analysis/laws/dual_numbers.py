@@ -1,13 +1,11 @@
 """Dual numbers on arrays: a law written with plain numpy yields its exact Jacobian when its parameters are duals.
 
-A dual is a value and its derivatives, one array for each parameter that it depends on; a parameter it does not depend
-on costs nothing. Arrays broadcast: parameters of shape (starts, 1) against columns of shape (rows,) give (starts,
-rows).
-
     alpha = Dual(np.array([[0.3]]), {0: np.array([[1.0]])})
     (np.array([1e6, 1e7]) ** -alpha).d[0]  # -log(N) * N**-0.3
 
-Forward mode, after Griewank and Walther, Evaluating Derivatives (2008), chapter 3.
+A dual is a value and its derivatives, one array for each parameter that it depends on. Arrays broadcast: parameters of
+shape (starts, 1) against columns (rows,) give (starts, rows). Forward mode, after Griewank and Walther, Evaluating
+Derivatives (2008), chapter 3.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,10 +3,9 @@
 A rule's target is not the loss but what is best: `isoflop fit sweep.csv --law lr_rule` makes it from a sweep that tries
 several rates in each cell of N and D (analysis/runs/observations.py), or takes a column of best rates as it is.
 
-Under `multi_power` a row is a point of a curve: S1, the sum of the rates so far, and lr, the rate now. What was
-annealed before is read from the other rows of the curve, so the rows of a table are the schedule; analysis/runs/read.py
-makes S1 and curve of (step, lr). The rate begins at zero, and its rise is a fall below zero: E is the loss of a model
-annealed to no rate at all. A row alone in its curve is one under a constant rate.
+Under `multi_power` a row is a point of a curve: S1, the sum of the rates so far, and lr, the rate now; the rows of a
+table are the schedule. The rate begins at zero, and its rise is a fall below zero: E is the loss of a model annealed to
+no rate at all. A row alone in its curve is one under a constant rate.
 
     get_law("lr_rule").target     # 'lr'
 """

@@ -1,13 +1,12 @@
 """Cells: runs of one size and amount of data, what was searched inside them, and which are replicates of one another.
 
-A law of N and D is a law of well-tuned runs. A cell is a size at an amount of data, of one family on one dataset; its
-best value of a searched knob is that of the lowest mean loss over seeds. A best value on the edge of what was tried may
-not be the best there is, and the cell is flagged.
-
     searched = pd.concat([rows.assign(lr=lr, L=rows["L"] * (1 + abs(lr - 0.02))) for lr in (0.01, 0.02, 0.04)])
     best, cells = tune(searched, ("lr",))
     cells[["N", "D", "lr", "tried", "edge"]]      # the best lr, 0.02, of 3 at each N and D
     seed_noise(rows).sd                           # standard deviation of ln L over seeds, pooled over replicated cells
+
+A cell is a size at an amount of data, of one family on one dataset; its best value of a searched knob is that of the
+lowest mean loss over seeds, flagged on the edge of what was tried.
 """
 
 import re
@@ -40,10 +39,8 @@ _NAMED = 3
 
 
 def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = ()) -> pd.Series:
-    """Return the number of each row's cell, (rows,): equal N, D of one level, equal in `by` and in CELL.
-
-    The rung is compared without the knobs that are searched within a cell.
-    """
+    """Return the number of each row's cell, (rows,): equal N, D of one level, equal in `by` and in CELL; the rung is
+    compared without the knobs that are searched within a cell."""
     key = [c for c in dict.fromkeys(("N", *CELL, *by)) if c in rows]
     parts = rows[key].astype(str)
     if knobs and "rung" in parts:
@@ -80,9 +77,8 @@ def tune(rows: pd.DataFrame, knobs: Sequence[str], cells: pd.Series | None = Non
     knobs   columns that were searched; those that never vary within a cell are skipped
     cells   number of each row's cell; by default equal N, D of one level, family and data
 
-    The rows have one more column, `edges`: how many of the knobs have their best value on the edge of what was tried.
-    The table has N, the mean D and C, the best values, the loss there, how many were tried, and the names of the knobs
-    whose best value lies on the edge of what was tried.
+    The rows have one more column, `edges`: how many of the knobs are best on the edge of what was tried. The table has
+    N, the mean D and C, the best values, the loss there, how many were tried, and the knobs that are best on an edge.
     """
     cells = cells_of(rows, knobs=knobs) if cells is None else cells
     searched = [k for k in dict.fromkeys(knobs) if k in rows and rows[k].groupby(cells).nunique().max() > 1]
@@ -131,11 +127,9 @@ def _on_edge(cell: pd.DataFrame, knob: str, best: dict[str, object]) -> bool:
 
 
 def best_of_cells(rows: pd.DataFrame, knobs: Sequence[str], by: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """Return usable rows at the best knobs of each cell, and notes: how many cells, and which are best on an edge.
-
-    Rows that differ in a column of `by` are of different cells. UserError where a knob is no column, or never varies at
-    one N and D.
-    """
+    """Return usable rows at the best knobs of each cell (rows that differ in a column of `by` are of different ones),
+    and notes: how many cells, and which are best on an edge. UserError where a knob is no column, or never varies in a
+    cell."""
     for knob in knobs:
         if knob not in rows:
             raise UserError(f"--tune {knob}: no such column; there are {', '.join(map(str, list(rows.columns)[:30]))}")
@@ -163,10 +157,8 @@ def _cell_name(cell: dict[object, object]) -> str:
 
 
 def cell_columns(rows: pd.DataFrame) -> list[str]:
-    """Return the columns that are equal in replicates: those of REPLICATE that a table has.
-
-    C is one where N and D are not both there, and in a foreign table, which has no rung, every other setting.
-    """
+    """Return the columns that are equal in replicates: those of REPLICATE that a table has, C only in place of N or D,
+    and in a foreign table, which has no rung, every other setting."""
     known = [c for c in REPLICATE if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
     if "rung" in rows:
         return known

@@ -1,9 +1,8 @@
 """Read the file of a table, whatever its columns: CSV, JSON lines, Parquet, packed or not, or a folder of runs.
 
-What would fill the memory, or never end, is refused before the first row is looked at: a pipe, a line or a cell of a
-gigabyte, a packed file that unpacks beyond bounds.
-
     read_table(Path("runs.csv"))      # a DataFrame whose index is the line of the file
+
+What would fill the memory, or never end, is refused before the first row is looked at.
 """
 
 import io
@@ -44,10 +43,7 @@ _QUOTED = re.compile(rb'(?:[^"]++|"")*+')
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read any table as it stands in its file; UserError without a file, or if it is no sound table.
-
-    Every table that is read, be it beside another, is read here: a pipe or a cell of a gigabyte is refused.
-    """
+    """Read any table as it stands in its file; UserError without a file, or if it is no sound table."""
     if path.is_dir():
         return _folder(path)
     if not path.exists():

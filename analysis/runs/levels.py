@@ -47,8 +47,8 @@ _EXACT = 0.003
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
     """Return the rank of each positive value among the distinct ones, from 0; values within `tolerance` are one level.
 
-    No level is wider than the tolerance to either side of its middle: a chain of near values that runs on is cut at its
-    widest gaps, so that values without any levels give many narrow ones and never a wide one.
+    A chain of near values that runs on is cut at its widest gaps, so that no level is wider than the tolerance to
+    either side of its middle.
     """
     x = np.log(np.asarray(values, dtype=float))
     order = np.argsort(x, kind="stable")
@@ -71,12 +71,11 @@ def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.
 
 def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: float = SAME_LEVEL) -> NDArray[np.bool_]:
     """Return whether the level of each value stands apart from its neighbours, (rows,): by a gap wider than the
-    tolerance, or by how closely values crowd there.
+    tolerance, or, where most values do, by how closely values crowd there.
 
-    Values crowd at a level where the half of the tolerance to either side of its median holds more of them than chance
-    would put there from the two stretches of that width beside it. Of values without levels a few seem to crowd, so
-    that crowding counts only where most values do. `sizes`, (rows,), are what repeats are told by: rows equal in both
-    count once.
+    Values crowd where the half of the tolerance to either side of the median of a level holds more of them than chance
+    would put there from the two stretches of that width beside it. Rows equal in value and in `sizes`, (rows,), count
+    once.
     """
     x, index = np.log(np.asarray(values, dtype=float)), level_index(values, tolerance)
     ends = pd.Series(x).groupby(index).agg(["min", "max"])
@@ -133,10 +132,8 @@ class Layout:
 
 
 def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
-    """Return the layout of usable rows with positive numbers in N, D and C, as far as they have these columns.
-
-    runs    the number of each row's run, (rows,), where several rows are of one
-    """
+    """Return the layout of usable rows with positive numbers in N, D and C, as far as they have these columns; runs:
+    the number of each row's run, (rows,), where several rows are of one."""
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
     with np.errstate(over="ignore", under="ignore"):  # of a foreign table's 1e300 FLOPs and 1e-300 parameters
         if {"N", "D"} <= set(columns) and "C" not in columns:

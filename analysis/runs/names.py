@@ -117,10 +117,8 @@ class Reading(NamedTuple):
 
 
 def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with the columns of ours that it lacks and whose names are clear, and a note if any were taken.
-
-    taken   columns that the user has given another name, and that are nothing else
-    """
+    """Return the table with the columns of ours that it lacks and whose names are clear, and a note if any were taken;
+    taken: columns that the user has given another name, and that are nothing else."""
     readings, free = {}, table[[c for c in table if c not in taken]]
     for ours, names in NAMES.usual.items():
         # our own letter counts beside a unit or a logarithm: `N (millions)`, `log10(N)`

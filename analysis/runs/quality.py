@@ -57,7 +57,6 @@ class Quality:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of `isoflop check --json`."""
         findings = [vars(f) | {"rows": [str(row) for row in f.rows]} for f in self.findings]
         counts = {"rows": self.n_rows, "usable": self.n_usable, "runs": self.n_runs}
         return {"source": self.source, **counts, "layout": vars(self.layout), "findings": findings}

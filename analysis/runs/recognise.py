@@ -1,12 +1,11 @@
 """Which rows are of one run where no column says so: by a column that names runs, by names that end in a step, by
 a column of steps, by points logged at equal intervals.
 
-An interval whose unit is the row is far too narrow where the rows are points of few curves. What is recognised is said
-in a note; rows that only look alike (equal knobs at several D: one curve, or separate runs of a grid) are left to the
-residuals, which say whether neighbours along D are independent (analysis/intervals/residuals.py).
-
     rows = pd.DataFrame({"run_name": ["a", "a", "b", "b"], "N": [1, 1, 2, 2], "D": [1, 2, 1, 2], "L": [3.0, 2, 3, 2]})
     recognise_runs(rows).count      # 2
+
+What is recognised is said in a note; rows that only look alike (equal knobs at several D: one curve, or separate runs
+of a grid) are left to the residuals (analysis/intervals/residuals.py).
 """
 
 import re
@@ -122,11 +121,8 @@ def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """Return the number of each row's set of equal knobs, along which D may vary; None where no two rows have equal
-    ones.
-
-    A knob is a column that is not measured, has few values, and does not merely follow D.
-    """
+    """Return the number of each row's set of equal knobs (settings of few values that do not follow D), along which D
+    may vary; None where no two rows have equal ones."""
     if "D" not in rows or rows["D"].isna().any():
         return None
     about = [c for c in rows if is_circumstance(c) or _MEASURED.fullmatch(str(c)) or _ALONG.fullmatch(str(c))]
@@ -163,10 +159,8 @@ def unnamed(rows: pd.DataFrame) -> list[str]:
 
 
 def candidates(rows: pd.DataFrame, ours: str) -> list[str]:
-    """Return the columns that could be N or D by their values, those that could be by their names first.
-
-    An amount is above 0 and reaches thousands; it is no loss, no width, and no known column in another unit.
-    """
+    """Return the columns that could be N or D by their values, above 0 and up to thousands, those that could be by
+    their names first; no loss, no width, and no known column in another unit."""
     words = {"N": _SIZE_WORDS, "D": _DATA_WORDS}
     other = words["D" if ours == "N" else "N"]
     numbers = {c: rows[c] for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and c not in record.COLUMNS}

@@ -106,7 +106,6 @@ class Runs(Shown):
 
     @property
     def count(self) -> int:
-        """How many runs there are."""
         return self.recognised.count
 
     @cached_property

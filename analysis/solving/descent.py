@@ -1,17 +1,16 @@
 """One optimiser for every law: a batched, robust Gauss-Newton that carries all starts and all resamples at once.
 
-The unknowns of problem s are u[s]: the logarithm of a parameter that is searched so, the parameter itself otherwise,
-in a box. Residuals are log f - log L (or f - L), the loss is Huber's (or half the square), rows carry weights, so that
-a resample of runs, a deleted run and a held-out row are all the same problem under other weights.
+The unknowns of problem s are u[s], as problem.py has them; rows carry weights, so that a resample of runs, a deleted
+run and a held-out row are all the same problem under other weights.
 
     problem = Problem(law, columns, L, Objective("huber", 1e-3))
     solution = minimise(problem, u0)          # u0 (starts, free)
 
-The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which
-touches Huber's loss from above (weights delta/|r| outside), lam moves between them. Hs is a majorant, so a large lam
-always descends, and since it shrinks along the step and not along the axes, a strong correlation of A and alpha costs
-nothing. Levenberg 1944, Marquardt 1963; the majorant is that of Huber and Ronchetti, Robust Statistics (2009); the box
-as in Bertsekas 1982, Projected Newton methods.
+The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which touches
+Huber's loss from above (weights delta/|r| outside), a majorant, so a large lam always descends; and since it shrinks
+along the step and not along the axes, a strong correlation of A and alpha costs nothing. Levenberg 1944, Marquardt
+1963; the majorant is that of Huber and Ronchetti, Robust Statistics (2009); the box as in Bertsekas 1982, Projected
+Newton methods.
 """
 
 from typing import Any, NamedTuple
@@ -131,12 +130,11 @@ def minimise(
     pace: Pace = USUAL,
     box: tuple[Array, Array] | None = None,
 ) -> Solution:
-    """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none.
+    """Minimise from every row of u0 (problems, free), under weights (problems, rows) or (1, rows) or none; along the
+    straight coordinates of a law that names some.
 
     box: the lowest and highest u of each problem, (problems, free) each; by default those of the law. Where they are
     one number, that coordinate is held.
-
-    A law that names straight coordinates is followed along those, where it has its own box.
     """
     if box is None and problem.straightened is not None:
         return _along_straight(problem, u0, weights, pace)
@@ -182,10 +180,7 @@ def _along_straight(problem: Problem, u0: Array, weights: Array | None, pace: Pa
 
 
 def _descend(problem: Problem, state: _Moving, steps: int, tolerance: float) -> tuple[Solution, Array]:
-    """Return where each problem is after these steps, and its damping.
-
-    Those that still move are kept side by side, so that a step gathers nothing; one that ends is written to its place.
-    """
+    """Return where each problem is after these steps, and its damping; those that still move are kept side by side."""
     count = len(state.u)
     state = state._replace(u=np.clip(state.u, state.low, state.high))
     here = expand(problem, state.u, state.weights)

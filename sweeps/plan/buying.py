@@ -38,11 +38,7 @@ ARM = "arm"
 
 @dataclass
 class Bought:
-    """The runs of a ladder that are made.
-
-    ladder  what they are of
-    out     their folder
-    """
+    """The runs of a ladder that are made, in a folder `out`."""
 
     ladder: Ladder
     out: Path
@@ -63,7 +59,6 @@ class Bought:
         self.made |= {config.run_id: (sides[config.run_id], config) for config in configs}
 
     def rows(self, run_id: str) -> list[record.Row]:
-        """Return the rows of a run."""
         return Entry(self.out / run_id).rows
 
     @property

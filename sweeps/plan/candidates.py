@@ -30,8 +30,6 @@ LUCK = "before, after: standard error of ln L there, of the law's parameters alo
 def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = False) -> None:
     """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing.
 
-    Candidates without the columns of --by are offered to every group.
-
     surplus   options and overrides that were given and apply to a composed sweep alone; there must be none
     """
     if surplus:

@@ -126,7 +126,6 @@ class Price:
             raise UserError(f"{far} {near}; give a nearer target or more time")
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data; times in seconds here."""
         ladder, finds = self.ladder, dict(zip(("at_largest", "at_target"), self.finds, strict=True))
         times = {"first_look_s": ladder.opening / ladder.slots, "last_look_s": ladder.whole / ladder.slots}
         return {"target_C": self.target, **times, "finds": {"power": 0.8} | finds, **asdict(ladder)}

@@ -90,7 +90,6 @@ class SweepPlan:
 
     @property
     def to_make(self) -> "pd.DataFrame":
-        """The runs that are not done."""
         return self.table[~self.table["done"]]
 
     def totals(self, price: float | None = None) -> dict[str, float | None]:
@@ -236,10 +235,8 @@ def _line(config: FrozenConfig, plan: RunPlan, seconds: float, out: Path) -> dic
 
 
 def design(configs: Sequence[FrozenConfig], plans: Sequence[RunPlan]) -> "pd.DataFrame":
-    """Return a row for each mark of each planned run: the columns of its record that are known before it is made.
-
-    `attrs["probes"]` has the probes that a run asks for, each with the keys of its scalars.
-    """
+    """Return a row for each mark of each planned run: the columns of its record that are known before it is made; in
+    `attrs["probes"]` the probes that a run asks for, each with the keys of its scalars."""
     import pandas as pd
 
     rows = [row for config, plan in zip(configs, plans, strict=True) for row in _marks(config, plan)]

@@ -52,7 +52,6 @@ class Outcome:
     """That the simulations took, now or when they were made: the same plan again simulates the same families."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
         picks = None if self.next is None else self.next.to_dict("records")
         resolution = self.resolution.to_json() if self.resolution else None
         known = {"family": self.family, "data": self.data, "resolution": resolution}
@@ -65,10 +64,7 @@ def outcomes(
     have: pd.DataFrame | None = None,
     report: Callable[[float], None] = lambda share: None,
 ) -> list[Outcome]:
-    """Return what the design of each family resolves; only the first few are simulated, the others get warnings.
-
-    have   the runs that exist
-    """
+    """Return what the design of each family, with the runs that exist, resolves; only the first few are simulated."""
     groups = list(marks.groupby(["family", "data"], sort=False))
     results, spent_s, last_s = list[Outcome](), 0.0, 0.0
     for at, ((family, data), rows) in enumerate(groups):
@@ -82,10 +78,8 @@ def outcomes(
 
 
 def _outcome(rows: pd.DataFrame, have: pd.DataFrame, asked: PlanLaw, limit_s: float) -> Outcome:
-    """Return what the design of one family resolves, together with the runs that exist.
-
-    limit_s   for its simulations; 0 makes none
-    """
+    """Return what the design of one family resolves, together with the runs that exist; limit_s: for its
+    simulations."""
     family, data = map(str, rows[["family", "data"]].iloc[0])
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])

@@ -89,7 +89,6 @@ def say(overrides: Sequence[str], table: PlanTable, asked: PlanLaw, cost: PlanCo
 
 
 def _runs(plan: SweepPlan, everything: bool) -> RenderableType:
-    """Return a line for each run, or for each family where they are many."""
     count, done = len(plan.table), int(plan.table["done"].sum())
     runs = "1 run" if count == 1 else f"{count} runs"
     head = Text(f"{runs} in {plan.out}: {done} done already, {count - done} to make", style="bold")
@@ -108,7 +107,6 @@ def _each(table: pd.DataFrame) -> RenderableType:
 
 
 def _by_family(table: pd.DataFrame) -> RenderableType:
-    """Return a line for each family: how many runs, and from where to where."""
     shown = _grid("family", "data", "runs", "N", "D", "C", "memory", "time")
     for (family, data), rows in table.groupby(["family", "data"], sort=False):
         ends = [dict.fromkeys(map(short, (rows[column].min(), rows[column].max()))) for column in ("N", "D", "C")]
@@ -149,7 +147,6 @@ def _outcome(outcome: Outcome) -> RenderableType:
 
 
 def _next_runs(picks: pd.DataFrame) -> RenderableType:
-    """Return the runs that narrow the target most for their compute."""
     if picks.empty:
         return Text("no further run of these narrows the target")
     shown = _grid("next", *record.DIALS, "seed", "N", "D", "FLOPs", "half-width of L at the target, before", "after")

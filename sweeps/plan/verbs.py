@@ -114,7 +114,6 @@ def _by_table(
 def _by_training(
     words: Sequence[str], verdict: o.ConfirmOptions, training: Training, rule: "Criterion", out: Path | None
 ) -> "Confirmations | Price":
-    """Return what runs say that are made for it, or their price."""
     from isoflop.analysis.confirm.figure import write
     from isoflop.sweeps.plan.buying import buy
     from isoflop.sweeps.plan.ladder import Ladder, Price, plan_ladder, refuse_sides
@@ -145,10 +144,8 @@ def _by_training(
 
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
-    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key.
-
-    A change of family leaves out the baseline's family.KEY that the other family lacks.
-    """
+    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key; a change
+    of family leaves out what the other family lacks."""
     from isoflop.scaling.config import choices
     from isoflop.sweeps.plan.ladder import BASE
 

@@ -41,8 +41,6 @@ _MOST_FAILURES = 50
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What is to be saved."""
-
     report: Any
     """A wandb_workspaces.reports.v2.Report."""
     figures: tuple[Figure, ...]
@@ -63,7 +61,6 @@ class Dashboard:
 
 
 def refuse_library() -> None:
-    """Refuse to go on without wandb-workspaces."""
     if importlib.util.find_spec("wandb_workspaces") is None:
         raise UserError("isoflop dashboard needs wandb-workspaces: pip install 'isoflop[dashboard]'")
 

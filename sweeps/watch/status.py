@@ -2,9 +2,8 @@
 
     print(overview(Path("runs")).text())
 
-And stopping a sweep from anywhere: by a file in the folder of every run that is not done, which a run at work looks for
-at every heartbeat, a waiting run when its turn comes. Waiting Slurm jobs are cancelled too, if Slurm says that this
-user submitted them from this folder: a folder may come from anywhere.
+And stopping a sweep from anywhere, by a file in the folder of every run that is not done, which every heartbeat looks
+for; jobs of this user that wait in Slurm are cancelled if they were submitted from this folder.
 """
 
 import os
@@ -67,7 +66,6 @@ class Overview:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many runs are in each state."""
         return Counter({state: len(members) for state, members in self.by_state.items()})
 
     @property
@@ -121,16 +119,13 @@ class Overview:
 
 
 def overview(folder: Path) -> Overview:
-    """Read a folder of runs."""
     with no_garbage():
         return Overview(folder, _glance(folder), jobs=_in_slurm(folder))
 
 
 def _glance(folder: Path) -> list[Entry]:
-    """Return the runs of a folder; of a record whose inode, size and times are unchanged, what was remembered.
-
-    A file changed within the last seconds is not remembered ("racily clean", git's Documentation/technical/racy-git).
-    """
+    """Return the runs of a folder; of a record whose inode, size and times are unchanged, what was remembered, unless
+    it was changed within the last seconds ("racily clean", git's Documentation/technical/racy-git)."""
     path = files.cache() / "status" / f"{sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]}.json"
     sources = [Path(module.__file__ or "").read_bytes() for module in (record, record_checks)]
     # another version may find fault with a record
@@ -245,10 +240,8 @@ def cancel(folder: Path) -> str:
 
 
 def _in_slurm(folder: Path) -> dict[str, Counter[str]]:
-    """Return the Slurm jobs of this user whose script was submitted from this sweep's folder, by number.
-
-    Of each, how many of its array are in which state; of those that wait, with Slurm's reason.
-    """
+    """Return the Slurm jobs of this user whose script was submitted from this sweep's folder, by number: of each, how
+    many of its array are in which state; of those that wait, with Slurm's reason."""
     if not (folder / SUBMITTED).is_dir() or not shutil.which("squeue"):
         return {}
     submitted = os.path.join(os.path.realpath(folder), SUBMITTED, "")

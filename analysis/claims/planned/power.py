@@ -82,7 +82,6 @@ class ClaimPower:
         return (self.decided or 0.0) >= POWER
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
         return vars(self) | {"decided": self.decided}
 
     def __str__(self) -> str:

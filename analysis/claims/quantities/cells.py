@@ -80,10 +80,8 @@ def _reduced(grouped: Any, marks: str) -> "pd.Series[float]":
 
 
 def choices(rows: Frame, without: Iterable[str] = ()) -> list[str]:
-    """Return the columns that name a choice which varies over these rows, but for `without` and what follows from it.
-
-    A learning rate does not count: where it was tuned it follows from the size.
-    """
+    """Return the columns that name a choice which varies over these rows, but for `without` and what follows from it,
+    and for a learning rate, which follows from the size where it was tuned."""
     without = {*without}
     gone = [lead for name in without for lead in FOLLOWS.get(name, ())]
     names = [c for c in map(str, rows.columns) if c in CHOICES or c.startswith(PREFIXES)]
@@ -105,10 +103,9 @@ def cell_of(rows: Frame, names: list[str]) -> pd.Series:
 
 
 def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
-    """Return the runs of two groups side by side, equal in what both vary and in the seed: columns `one` and `two`.
+    """Return the runs of two groups side by side, equal in seed and in what both vary: columns `one` and `two`.
 
     A choice pairs where its values are mostly the same in both groups; runs that are equal in all of that are averaged.
-    Without a partner there is no row.
     """
     names = shared_choices(one, two, compared)
     names += ["seed"] if "seed" in one and {*one["seed"]} & {*two["seed"]} else []

@@ -1,11 +1,10 @@
 """Quantities of any column, a probe's or a result's: means, shares, slopes and correlations, differences and ratios.
 
-The run is the unit of every interval: the marks of a run make one number (key `marks`), and Student's t is over runs,
-over pairs of runs that are alike but for what is compared, or over the residuals of runs about a slope.
-
     from isoflop.analysis.claims.declare import Pair
-
     difference(Sample(runs, pair=Pair("lstm", "transformer")), "L").value
+
+The run is the unit of every interval: its marks make one number (key `marks`), and Student's t is over runs, over pairs
+that are alike but for what is compared, or over residuals about a slope.
 """
 
 import math
@@ -138,10 +137,8 @@ def ratio(sample: Sample, name: str) -> Contrast:
 
 
 def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str]) -> tuple[float, float, float, int]:
-    """Return the difference of the mean `value` of two groups, its standard error, its dof, and the pairs of runs.
-
-    Without two pairs of runs the means are independent, and their number is 0.
-    """
+    """Return the difference of the mean `value` of two groups, its standard error, its dof, and the pairs of runs: 0
+    where there are fewer than two, and the means are independent."""
     both = pairs(one, two, compared)
     if len(both) >= 2:
         delta = (both["one"] - both["two"]).to_numpy(float)

@@ -33,11 +33,9 @@ def holdout_error(sample: Sample) -> Measured:
 
     The prediction is fixed before the largest size is looked at, so what is uncertain is the expected loss there: it is
     known from n seeds to t σ_seed / √n. With several cells at the largest size the interval holds for the worst of them
-    (Bonferroni over cells). The status of the law's parameters plays no part: a flat E that trades against an exponent
-    may predict well. But where the fit is open, a near miss may be luck, and its band at the largest size has to be no
-    wider than the tolerance. Three more checks belong to it: prediction bands, of noise, parameters and form, that
-    cover; a line without E that does no better; and a loss that falls by more than the tolerance, since without a gain
-    there is none to predict.
+    (Bonferroni over cells). The status of the law's parameters plays no part; but where the fit is open, a near miss
+    may be luck, and its band at the largest size has to be no wider than the tolerance. Checked too: bands that cover;
+    a line without E that does no better; and a loss that falls by more than the tolerance.
     """
     noise = sample.runs.seed_noise
     if noise.sd is None:
@@ -120,10 +118,8 @@ def gain(sample: Sample, tolerance: float) -> Check:
 
 
 def _covers(test: Backtest) -> Check:
-    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) cannot explain it.
-
-    The losses of one hold-out stand on one fit and miss together, so chance counts hold-outs and not losses.
-    """
+    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) over hold-outs,
+    whose losses miss together, cannot explain it."""
     inside, known = test.coverage
     if not known:
         return Check(None, "no prediction interval exists for any hold-out")

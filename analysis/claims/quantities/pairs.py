@@ -77,8 +77,8 @@ def mean_of_rungs(
 def error_between_runs(sample: Sample) -> tuple[float, int]:
     """Return the standard error of the mean difference over rungs between runs, and its dof; (0, 0) if not known.
 
-    The marks of a run are not independent: the unit is the pair of runs, whose deviations from the means of their rungs
-    are summed (the cluster-robust variance of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11).
+    The unit is the pair of runs, whose deviations from the means of their rungs are summed (the cluster-robust variance
+    of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11).
     """
     one, two = (sample.once(cells, side) for side in sample.sides)
     _, delta, rung = matched(one, two)
@@ -105,10 +105,9 @@ def _runs_of(runs: Runs) -> dict[tuple[Any, ...], str]:
 def both_fits(sample: Sample) -> tuple[Fit, Fit]:
     """Return the law on the runs of each of two families.
 
-    Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both
-    leave out the same pairs, in order, or, where a parameter reaches its bound without one of them, weigh the same
-    pairs at random alike. Else it is fitted to all runs of each, and the two are independent, as they are in a table
-    without the columns that pair runs.
+    Where most runs of either have a partner (SHARED), it is fitted to those that have, and the draws of both leave out
+    the same pairs, in order, or, where a parameter then reaches its bound, weigh the same pairs at random alike. Else
+    it is fitted to all runs of each, and the two are independent.
     """
     by = [{"family": name} for name in sample.pair]
     partners: list[Any] = []
@@ -142,10 +141,8 @@ def _with_partner(rows: pd.DataFrame, partners: list[Any]) -> pd.DataFrame:
 
 
 def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
-    """Return the number of the pair of runs that each row is of, (rows,): of marks of one run it is the same.
-
-    first   the rows of the first family, with the same pairs
-    """
+    """Return the number of the pair of runs that each row is of, (rows,): of marks of one run it is the same; first:
+    the rows of the first family, with the same pairs."""
     if "run_id" not in rows or first["run_id"].isna().any():
         return rows.groupby([*KEY], sort=True).ngroup()
     run = first.groupby([*KEY])["run_id"].first()
@@ -154,11 +151,8 @@ def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
 
 
 def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
-    """Return the difference of a function of the parameters between two fits, with its standard error.
-
-    Of paired fits the error is that of the difference over their common draws; of independent ones each has that of its
-    own fit, and the two are added in quadrature.
-    """
+    """Return the difference of a function of the parameters between two fits, with its standard error: of paired fits
+    over their common draws, of independent ones added in quadrature."""
     values, draws = [], []
     for each in fits:
         if each.optimum is None or each.optimum.spread is None:

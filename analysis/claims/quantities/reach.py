@@ -1,10 +1,9 @@
 """Quantities of a price: the data that a loss takes, how that grows, and the loss at an equal size or compute.
 
-A curve is the runs that are equal in all choices but the axis, one seed; the axis is interpolated in logarithms where
-the curve first reaches the value. A curve that does not reach it bounds the price from below, one that starts beyond it
-from above, and the verdict uses only the bound.
-
     first_reach(np.array([0.0, 1.0]), np.array([4.0, 1.0]), 2.0, falls=True)      # (0.5, '')
+
+A curve is the runs of one seed that are equal in all choices but the axis, interpolated in logarithms. One that does
+not reach the value bounds the price from below, one that starts beyond it from above; the verdict uses only the bound.
 """
 
 import math
@@ -161,11 +160,8 @@ def _prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
 
 
 def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, str]:
-    """Return where a curve first reaches a value, interpolated, and whether that is only a bound: least or most.
-
-    x      ascending, in logarithms
-    falls  whether the value is reached from above
-    """
+    """Return where a curve, ascending in x (logarithms), first reaches a value, interpolated, and whether that is only
+    a bound: least or most; falls: the value is reached from above."""
     beyond = y <= goal if falls else y >= goal
     if beyond[0]:
         return float(x[0]), MOST
@@ -213,10 +209,8 @@ def _reason(prices: pd.DataFrame) -> str:
 
 
 def _between(one: _PriceCurve, two: _PriceCurve, envelope: bool) -> float | None:
-    """Return the mean difference of ln y of two curves, or of their lower envelopes, over the range that they share.
-
-    None where they share no range.
-    """
+    """Return the mean difference of ln y of two curves, or of their lower envelopes, over the range that they share;
+    None without one."""
     low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
     if min(len(one.x), len(two.x)) < 2 or high <= low:
         return None
