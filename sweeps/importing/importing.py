@@ -3,24 +3,31 @@
     Path("run.jsonl").write_text('{"step": 1, "loss": 2.5}')
     print(import_logs("run.jsonl", Path("runs.csv"), Path("curves.csv")))     # what was taken for what
 
-One run is in memory at a time: rows wait in a file until the names of all columns are known.
+Runs are read in processes, one at a time in each: rows wait in a file until the names of all columns are known.
 """
 
 import importlib
 import json
+import multiprocessing
+import os
 import pkgutil
+import signal
 import tempfile
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import Any, cast
 
 from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
+from isoflop.scaling.hardware import cores
 from isoflop.sweeps import collect
 from isoflop.sweeps.importing import formats
 from isoflop.sweeps.importing.log import Format, Found, Log, MissingLibraryError
@@ -30,7 +37,11 @@ from isoflop.sweeps.importing.table import CURVE, FIRST, Naming, Tabled, tabled
 MOST_NAMED = 5
 # characters of an error that says why each run cannot be read
 MOST_SAID = 400
+# runs that are read before other processes are started, which takes them a second
+FEW = 40
 NOTHING = Naming()
+# a run, or one of ours, or why it cannot be read
+Read = tuple[Log | None, Tabled | None, str]
 Progress = Callable[[Iterable[Found]], Iterable[Found]]
 
 
@@ -90,9 +101,8 @@ def import_logs(
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
         names = dict[str, None]()
         with _curves(curves) as write_curve:
-            for found in progress(sources):
-                one = _safely(found, imported, naming)
-                if one is not None:
+            for name, read in _each(progress(sources), naming, Path(source).exists()):
+                if (one := _remembered(name, read, imported)) is not None:
                     names |= dict.fromkeys(name for row in one.rows for name in row)
                     waiting.writelines(json.dumps(row, default=float) + "\n" for row in one.rows)
                     write_curve(one)
@@ -136,37 +146,75 @@ def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[s
     raise UserError(f"{source} holds no log that can be read ({titles}); name the folder of the runs")
 
 
-def _safely(found: Found, imported: Imported, naming: Naming) -> Tabled | None:
-    """Return one run as a table, and remember what it says; None for a run of ours, and where it cannot be read."""
+def _each(sources: Iterable[Found], naming: Naming, local: bool) -> Iterator[tuple[str, Read]]:
+    """Read runs in their order; where they are many and lie here, in a process for each core, a few runs ahead."""
+    runs = iter(sources)
+    workers = cores() if local else 1
+    for found in islice(runs, FEW if workers > 1 else None):
+        yield found.name, _read(found, naming)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent) as pool:
+        ahead = deque[tuple[str, Future[Read]]]()
+        for found in runs:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
+            ahead.append((found.name, pool.submit(_read, found, naming)))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            if len(ahead) > 2 * workers:
+                yield _taken(*ahead.popleft())
+        yield from starmap(_taken, ahead)
+
+
+def _taken(name: str, future: Future[Read]) -> tuple[str, Read]:
+    try:
+        return name, future.result()
+    except BrokenProcessPool:
+        raise UserError(f"a process was ended while {name} was read; free some memory, and import again") from None
+
+
+def _watch_parent() -> None:
+    """End this process with the one that started it, however that ends."""
+
+    def wait() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _read(found: Found, naming: Naming) -> Read:
+    """Return what a run logged, without its points, and it as a table; of a run of ours the log alone, and else why
+    it cannot be read."""
     try:
         log = found.read()
         if log is None or log.at_work or log.records is not None:
-            _remember(log, imported)
-            return None
+            return log, None, ""
         one = tabled(log, naming)
+        log.points.clear()
+        return log, one, ""
     except MissingLibraryError:
         raise
     except Exception as error:  # of one run: network, permissions, a log that is torn or is none
         what = str(error) if isinstance(error, ValueError | UserError) else f"{type(error).__name__}: {error}"
-        imported.unread[found.name] = what or type(error).__name__
-        return None
-    if log.damage:
-        imported.unread[f"all of {found.name}"] = log.damage
-    imported.left_out |= log.left_out
-    imported.statuses.append(one.rows[-1]["status"])
-    imported.losses[one.loss] += 1
-    imported.notes.update(one.notes)
-    return one
+        return None, None, what or type(error).__name__
 
 
-def _remember(log: Log | None, imported: Imported) -> None:
-    """Keep the records of a run of ours, and its name while it is at work; a failure gives way to any record."""
-    if log is None:
-        return
-    if log.at_work:
+def _remembered(name: str, read: Read, imported: Imported) -> Tabled | None:
+    """Keep what is said of a run, and the records of one of ours, and return its table."""
+    log, one, why = read
+    if why:
+        imported.unread[name] = why
+    elif log is not None and one is None and log.at_work:
         imported.unfinished.append(log.run_id)
-    else:
+    elif log is not None and one is None:
         imported.records[log.run_id] = log.records or []
+    elif log is not None and one is not None:
+        if log.damage:
+            imported.unread[f"all of {name}"] = log.damage
+        imported.left_out |= log.left_out
+        imported.statuses.append(one.rows[-1]["status"])
+        imported.losses[one.loss] += 1
+        imported.notes.update(one.notes)
+    return one
 
 
 def _refuse(imported: Imported, source: str) -> None:

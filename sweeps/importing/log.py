@@ -96,6 +96,3 @@ def numbers(tree: Mapping[str, Any], left_out: set[str]) -> dict[str, float]:
 
 class MissingLibraryError(UserError):
     """The library that reads a format is not installed."""
-
-    def __init__(self, what: str, library: str, extra: str) -> None:
-        super().__init__(f"{what}, which {library} reads: pip install 'isoflop[{extra}]'")

@@ -141,6 +141,24 @@ def test_a_torn_file_is_read_as_far_as_it_goes_or_named(write: Writer, tmp_path:
             )
 
 
+def test_runs_that_are_read_in_processes_give_the_same_tables_and_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    for number in range(30):
+        json_lines(tmp_path / "logs" / f"r{number}", 1e6 + number)
+    (tmp_path / "logs/r17.jsonl").write_text('{"step": 1}\n')
+    (tmp_path / "logs/r23.jsonl").write_text("{")
+    said = []
+    for few in (2, 100):
+        monkeypatch.setattr("isoflop.sweeps.importing.importing.FEW", few)
+        monkeypatch.setattr("isoflop.sweeps.importing.importing.cores", lambda: 2)
+        tables = tmp_path / f"runs{few}.csv", tmp_path / f"curves{few}.csv"
+        said.append((str(import_logs(str(tmp_path / "logs"), *tables)), *(path.read_bytes() for path in tables)))
+    assert said[0] == said[1]
+    assert "28 runs" in said[0][0]
+
+
 def _is_log(file: Path) -> bool:
     """Whether it is the log that is read, and not one of hyperparameters or of an earlier checkpoint."""
     of_hparams = file.parent.name.replace(".", "").isdigit()

@@ -36,9 +36,7 @@ def _runs(name: str, file: Path) -> Iterator[Found]:
             yield Found(f"{file}: {run}", partial(_raise, raise_later))
             continue
         seen.add(run)
-        log = _read(run, list(lines))
-        log.damage = "; ".join(damage)
-        yield Found(f"{file}: {run}", partial(lambda log: log, log))
+        yield Found(f"{file}: {run}", partial(_read, run, list(lines), "; ".join(damage)))
     if not seen:
         nothing = ValueError("it holds no JSON object" + (f" ({damage[0]})" if damage else ""))
         yield Found(str(file), partial(_raise, nothing))
@@ -65,8 +63,8 @@ def _run_of(line: Mapping[str, Any], name: str) -> str:
     return next((str(line[key]) for key in RUN if isinstance(line.get(key), str | int)), name)
 
 
-def _read(run: str, lines: list[Mapping[str, Any]]) -> Log:
-    log = Log(run, run)
+def _read(run: str, lines: list[Mapping[str, Any]], damage: str) -> Log:
+    log = Log(run, run, damage=damage)
     for line in lines:
         line = {key: value for key, value in line.items() if key not in RUN}
         values = plain(line, left_out := set[str]())

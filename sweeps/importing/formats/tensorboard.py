@@ -37,8 +37,10 @@ def _read(name: str, files: list[Path]) -> Log:
     try:
         from tensorboard.compat.proto.event_pb2 import Event
     except ImportError:
-        what = f"{files[0].parent} holds event files of TensorBoard"
-        raise MissingLibraryError(what, "tensorboard", "tensorboard") from None
+        raise MissingLibraryError(
+            f"{files[0].parent} holds event files of TensorBoard, which tensorboard reads: "
+            "pip install 'isoflop[tensorboard]'"
+        ) from None
     log, points = Log(name, name), dict[tuple[int, int], dict[str, float]]()
     for place, file in enumerate(files):
         for content in _contents(file, log):

@@ -5,11 +5,9 @@ which begin with an underscore, are no columns.
 """
 
 import json
-import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,16 +66,8 @@ def _offline(path: Path) -> Iterator[Found]:
     # by the time in the name of the folder: a later attempt comes later
     for file in sorted(files, key=lambda file: file.parent.name.removeprefix("offline-")):
         attempts[file.stem.removeprefix("run-")].append(file.resolve())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # programs that take their time to start
-        waiting: dict[str, list[Future[Any]]] = {}
-        names = list(attempts)
-        for place, name in enumerate(names):
-            for ahead in names[place : place + (os.cpu_count() or 1) + 1]:
-                if ahead not in waiting:
-                    waiting[ahead] = [pool.submit(_inspected, file) for file in attempts[ahead]]
-            parts = waiting[name]
-            yield Found(str(attempts[name][0]), partial(_joined, name, parts))
-            waiting[name] = []
+    for name, several in attempts.items():
+        yield Found(str(several[0]), partial(_joined, name, several))
 
 
 def _inspected(file: Path) -> subprocess.CompletedProcess[str]:
@@ -90,12 +80,11 @@ def _inspected(file: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _joined(run_id: str, attempts: list[Future[Any]]) -> Log | None:
-    """Return the log of one run from what was printed of each of its attempts."""
+def _joined(run_id: str, attempts: list[Path]) -> Log | None:
+    """Return the log of one run from what is printed of each of its attempts."""
     config, summary, points, damage = dict[str, Any](), dict[str, Any](), list[Any](), ""
     name, state = "", "running"
-    for attempt in attempts:
-        done = attempt.result()
+    for done in map(_inspected, attempts):
         for line in filter(None, done.stdout.splitlines()):
             entry = json.loads(line)
             content = entry[entry["type"]]
