@@ -108,11 +108,12 @@ def _points(log: Log) -> pd.DataFrame:
     points: pd.DataFrame = table[np.isfinite(table["step"])].copy()
     if points.empty:
         raise ValueError("it logged nothing")
-    for name in points.columns.drop("step"):  # what was logged before a run was taken up again at an earlier step
-        steps = points["step"][points[name].notna()]
-        points.loc[steps.index[steps > steps[::-1].cummin()[::-1]], name] = np.nan
-    last: pd.DataFrame = points.groupby("step", as_index=False).last()
-    return last[last.drop(columns="step").notna().any(axis=1)]
+    if not (np.diff(points["step"]) > 0).all():
+        for name in points.columns.drop("step"):  # what was logged before a run was taken up again at an earlier step
+            steps = points["step"][points[name].notna()]
+            points.loc[steps.index[steps > steps[::-1].cummin()[::-1]], name] = np.nan
+        points = points.groupby("step", as_index=False).last()
+    return points[points.drop(columns="step").notna().any(axis=1)].reset_index(drop=True)
 
 
 def _loss(points: pd.DataFrame, columns: Mapping[str, str]) -> Reading:

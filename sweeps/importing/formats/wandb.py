@@ -5,6 +5,7 @@ which begin with an underscore, are no columns.
 """
 
 import json
+import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ STATES = {"finished": "ok", "crashed": "failed", "failed": "failed", "killed": "
 OPEN = ("running", "pending", "preempting")
 # seconds to read one offline run
 PATIENCE = 120
+# its program is Go's, and soon over: garbage waits until there is much of it (https://go.dev/doc/gc-guide)
+GO = {"GOGC": "off", "GOMEMLIMIT": "256MiB"}
 
 
 def find(source: str) -> Iterator[Found]:
@@ -75,8 +78,9 @@ def _inspected(file: Path) -> subprocess.CompletedProcess[str]:
     from wandb.util import get_core_path
 
     command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
+    command, env = [*command, str(file.parent)], {**os.environ, **GO}
     return subprocess.run(
-        [*command, str(file.parent)], capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace"
+        command, capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace", env=env
     )
 
 
