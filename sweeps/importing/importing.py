@@ -9,11 +9,9 @@ Runs are read in processes, one at a time in each: rows wait in a file until the
 import importlib
 import json
 import multiprocessing
-import os
 import pkgutil
 import signal
 import tempfile
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -28,9 +26,10 @@ from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.scaling.hardware import cores
+from isoflop.scaling.process.signals import end_with_parent
 from isoflop.sweeps import collect
 from isoflop.sweeps.importing import formats
-from isoflop.sweeps.importing.log import Format, Found, Log, MissingLibraryError
+from isoflop.sweeps.importing.log import Format, Found, Log
 from isoflop.sweeps.importing.table import CURVE, FIRST, Naming, Tabled, tabled
 
 # runs that are named one by one
@@ -40,8 +39,8 @@ MOST_SAID = 400
 # runs that are read before other processes are started, which takes them a second
 FEW = 40
 NOTHING = Naming()
-# a run, or one of ours, or why it cannot be read
-Read = tuple[Log | None, Tabled | None, str]
+# a run as a table, or the log of one of ours, or why it cannot be read; None for what is no run
+Read = Tabled | Log | str | None
 Progress = Callable[[Iterable[Found]], Iterable[Found]]
 
 
@@ -102,10 +101,11 @@ def import_logs(
         names = dict[str, None]()
         with _curves(curves) as write_curve:
             for name, read in _each(progress(sources), naming, Path(source).exists()):
-                if (one := _remembered(name, read, imported)) is not None:
-                    names |= dict.fromkeys(name for row in one.rows for name in row)
-                    waiting.writelines(json.dumps(row, default=float) + "\n" for row in one.rows)
-                    write_curve(one)
+                _remember(name, read, imported)
+                if isinstance(read, Tabled):
+                    names |= dict.fromkeys(name for row in read.rows for name in row)
+                    waiting.writelines(json.dumps(row, default=float) + "\n" for row in read.rows)
+                    write_curve(read)
             _refuse(imported, source)
         waiting.seek(0)
         _write(imported, out, names, (json.loads(line) for line in waiting))
@@ -117,13 +117,10 @@ def read_curve(source: str, naming: Naming = NOTHING, form: str = "") -> Tabled:
     found = list(islice(_recognised(source, form)[1], 2))
     if len(found) > 1:
         raise UserError(f"{source} holds several runs, {found[0].name}, {found[1].name}, ...; name the log of one")
-    try:
-        log = found[0].read()
-        if log is None or log.at_work or log.records is not None:
-            raise ValueError("it is a mirror of a run of ours: name the run's folder, with --format own_runs")
-        return tabled(log, naming)
-    except ValueError as error:
-        raise UserError(f"{source} cannot be watched: {words.one_line(error)}") from None
+    if isinstance(read := _read(found[0], naming), Tabled):
+        return read
+    why = read if isinstance(read, str) else "it is a mirror of a run of ours: name its folder, with --format own_runs"
+    raise UserError(f"{source} cannot be watched: {words.one_line(why)}")
 
 
 def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[str]]:
@@ -148,12 +145,10 @@ def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[s
 
 def _each(sources: Iterable[Found], naming: Naming, local: bool) -> Iterator[tuple[str, Read]]:
     """Read runs in their order; where they are many and lie here, in a process for each core, a few runs ahead."""
-    runs = iter(sources)
-    workers = cores() if local else 1
+    runs, ahead, workers = iter(sources), deque[tuple[str, Future[Read]]](), cores() if local else 1
     for found in islice(runs, FEW if workers > 1 else None):
         yield found.name, _read(found, naming)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent) as pool:
-        ahead = deque[tuple[str, Future[Read]]]()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         for found in runs:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
             ahead.append((found.name, pool.submit(_read, found, naming)))
@@ -170,51 +165,35 @@ def _taken(name: str, future: Future[Read]) -> tuple[str, Read]:
         raise UserError(f"a process was ended while {name} was read; free some memory, and import again") from None
 
 
-def _watch_parent() -> None:
-    """End this process with the one that started it, however that ends."""
-
-    def wait() -> None:
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _read(found: Found, naming: Naming) -> Read:
-    """Return what a run logged, without its points, and it as a table; of a run of ours the log alone, and else why
-    it cannot be read."""
+    """Return a run as a table, the log of one of ours, or why it cannot be read."""
     try:
         log = found.read()
-        if log is None or log.at_work or log.records is not None:
-            return log, None, ""
-        one = tabled(log, naming)
-        log.points.clear()
-        return log, one, ""
-    except MissingLibraryError:
-        raise
+        return log if log is None or log.at_work or log.records is not None else tabled(log, naming)
+    except ModuleNotFoundError as error:  # the library of the format: an extra bears its name
+        library = str(error.name).partition(".")[0]
+        raise UserError(f"{found.name} is read by {library}: pip install 'isoflop[{library}]'") from None
     except Exception as error:  # of one run: network, permissions, a log that is torn or is none
-        what = str(error) if isinstance(error, ValueError | UserError) else f"{type(error).__name__}: {error}"
-        return None, None, what or type(error).__name__
+        expected = isinstance(error, ValueError | UserError) and str(error)
+        return expected or f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
-def _remembered(name: str, read: Read, imported: Imported) -> Tabled | None:
-    """Keep what is said of a run, and the records of one of ours, and return its table."""
-    log, one, why = read
-    if why:
-        imported.unread[name] = why
-    elif log is not None and one is None and log.at_work:
-        imported.unfinished.append(log.run_id)
-    elif log is not None and one is None:
-        imported.records[log.run_id] = log.records or []
-    elif log is not None and one is not None:
-        if log.damage:
-            imported.unread[f"all of {name}"] = log.damage
-        imported.left_out |= log.left_out
-        imported.statuses.append(one.rows[-1]["status"])
-        imported.losses[one.loss] += 1
-        imported.notes.update(one.notes)
-    return one
+def _remember(name: str, read: Read, imported: Imported) -> None:
+    """Keep what is said of a run, and the records of one of ours."""
+    match read:
+        case str():
+            imported.unread[name] = read
+        case Log(at_work=True):
+            imported.unfinished.append(read.run_id)
+        case Log():
+            imported.records[read.run_id] = read.records or []
+        case Tabled():
+            if read.log.damage:
+                imported.unread[f"all of {name}"] = read.log.damage
+            imported.left_out |= read.log.left_out
+            imported.statuses.append(read.rows[-1]["status"])
+            imported.losses[read.loss] += 1
+            imported.notes.update(read.notes)
 
 
 def _refuse(imported: Imported, source: str) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from isoflop.analysis.runs import names
-from isoflop.errors import UserError
 from isoflop.record import Row, RunStatus
 
 # a step that a log counts itself, where none of its columns is one
@@ -92,7 +91,3 @@ def numbers(tree: Mapping[str, Any], left_out: set[str]) -> dict[str, float]:
             continue
         found[name] = number if math.isfinite(number) else math.inf
     return found
-
-
-class MissingLibraryError(UserError):
-    """The library that reads a format is not installed."""

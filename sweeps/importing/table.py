@@ -57,6 +57,8 @@ class Naming:
 class Tabled:
     """A run under our names."""
 
+    log: Log
+    """What it was read from, without its points."""
     rows: list[dict[str, Any]]
     """One for each evaluation."""
     curve: pd.DataFrame
@@ -88,7 +90,8 @@ def tabled(log: Log, naming: Naming) -> Tabled:
     along = _along(points, reading)
     curve = _curve(log, named, points, along)
     lost = _lost(along.of(points), points["step"])
-    return Tabled(_rows(log, measured), curve, reading.column, along.column, notes, lost)
+    log.points.clear()
+    return Tabled(log, _rows(log, measured), curve, reading.column, along.column, notes, lost)
 
 
 def _points(log: Log) -> pd.DataFrame:

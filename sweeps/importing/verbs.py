@@ -5,7 +5,7 @@ isoflop import lightning_logs -o runs.csv --curves curves.csv
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,15 +123,13 @@ def watch_command(
     return ALARM if watched.since is not None else 0
 
 
-def _bar(sources: Iterable[Found]) -> Iterator[Found]:
+def _bar(sources: Iterable[Found]) -> Iterable[Found]:
     """Yield the sources, and show in a terminal how many were read."""
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import track
 
-    form = SpinnerColumn(), TextColumn("{task.completed} runs read"), TimeElapsedColumn()
     console = Console(stderr=True)
-    with Progress(*form, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(sources, description="")
+    return track(sources, "runs", console=console, transient=True, disable=not console.is_terminal)
 
 
 def main(arguments: list[str]) -> int:

@@ -66,12 +66,10 @@ def _gap(curves: pd.DataFrame, runs: Runs) -> float:
     rows = runs.usable.frame
     if "run_id" not in rows or "D" not in rows:
         return 0.0
-    ends = {
-        str(name): float(np.log(part.sort_values("D")["L"].tail(3)).mean()) for name, part in curves.groupby("run_id")
-    }
-    last = rows.sort_values("D").groupby("run_id")["L"].last()
-    gaps = [np.log(L) - ends[str(name)] for name, L in last.items() if str(name) in ends]
-    return float(np.mean(gaps)) if gaps else 0.0
+    ends = np.log(curves.sort_values("D")["L"]).groupby(curves["run_id"].astype(str)).apply(lambda x: x.tail(3).mean())
+    last = np.log(rows.sort_values("D")["L"]).groupby(rows["run_id"].astype(str)).last()
+    gaps = (last - ends).dropna()
+    return float(gaps.mean()) if len(gaps) else 0.0
 
 
 def learn(curves: pd.DataFrame) -> dict[str, Any]:

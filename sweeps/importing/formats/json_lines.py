@@ -31,19 +31,12 @@ def _runs(name: str, file: Path) -> Iterator[Found]:
     """Split a file into its runs, one after the other."""
     seen, damage = set[str](), list[str]()
     for run, lines in groupby(_lines(file, damage), lambda line: _run_of(line, name)):
-        if run in seen:
-            raise_later = ValueError(f"the lines of {run} are not together in {file.name}; sort it by run")
-            yield Found(f"{file}: {run}", partial(_raise, raise_later))
-            continue
+        wrong = f"the lines of {run} are not together in {file.name}; sort it by run" if run in seen else ""
         seen.add(run)
-        yield Found(f"{file}: {run}", partial(_read, run, list(lines), "; ".join(damage)))
+        yield Found(f"{file}: {run}", partial(_read, run, list(lines), "; ".join(damage), wrong))
     if not seen:
-        nothing = ValueError("it holds no JSON object" + (f" ({damage[0]})" if damage else ""))
-        yield Found(str(file), partial(_raise, nothing))
-
-
-def _raise(error: Exception) -> Log:
-    raise error
+        nothing = "it holds no JSON object" + (f" ({damage[0]})" if damage else "")
+        yield Found(str(file), partial(_read, name, [], "", nothing))
 
 
 def _lines(file: Path, damage: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -63,7 +56,9 @@ def _run_of(line: Mapping[str, Any], name: str) -> str:
     return next((str(line[key]) for key in RUN if isinstance(line.get(key), str | int)), name)
 
 
-def _read(run: str, lines: list[Mapping[str, Any]], damage: str) -> Log:
+def _read(run: str, lines: list[Mapping[str, Any]], damage: str, wrong: str) -> Log:
+    if wrong:
+        raise ValueError(wrong)
     log = Log(run, run, damage=damage)
     for line in lines:
         line = {key: value for key, value in line.items() if key not in RUN}

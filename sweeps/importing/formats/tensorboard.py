@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from isoflop.sweeps.importing.log import STEP, Found, Log, MissingLibraryError, numbers
+from isoflop.sweeps.importing.log import STEP, Found, Log, numbers
 
 TITLE, RANK = "TensorBoard event files", 4
 # what add_hparams calls what it writes (tensorboard/plugins/hparams/metadata.py)
@@ -34,13 +34,8 @@ def find(source: str) -> Iterator[Found]:
 
 
 def _read(name: str, files: list[Path]) -> Log:
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-    except ImportError:
-        raise MissingLibraryError(
-            f"{files[0].parent} holds event files of TensorBoard, which tensorboard reads: "
-            "pip install 'isoflop[tensorboard]'"
-        ) from None
+    from tensorboard.compat.proto.event_pb2 import Event
+
     log, points = Log(name, name), dict[tuple[int, int], dict[str, float]]()
     for place, file in enumerate(files):
         for content in _contents(file, log):

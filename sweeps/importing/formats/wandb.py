@@ -77,11 +77,9 @@ def _inspected(file: Path) -> subprocess.CompletedProcess[str]:
     """Run `wandb leet inspect --json` without Python's part of it, which takes a second to start."""
     from wandb.util import get_core_path
 
-    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
-    command, env = [*command, str(file.parent)], {**os.environ, **GO}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=PATIENCE, errors="replace", env=env
-    )
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file"]
+    printed: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": PATIENCE}
+    return subprocess.run([*command, str(file), str(file.parent)], check=False, env={**os.environ, **GO}, **printed)
 
 
 def _joined(run_id: str, attempts: list[Path]) -> Log | None:
