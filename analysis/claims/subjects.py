@@ -136,14 +136,15 @@ def _having(runs: Runs, column: str, value: Value) -> Runs:
 def _side(runs: Runs, column: str, value: Value) -> Runs:
     """Return the rows with one of the two values; their rung no longer says which."""
     side = _having(runs, column, value)
-    if column == "family" or "rung" not in side:
-        return side
-    short = {rung: _without(rung, column) for rung in side["rung"].unique()}
-    return side.with_columns(rung=side["rung"].map(short))
+    return side if column == "family" else side.with_frame(_without(side.frame, column))
 
 
-def _without(rung: Any, column: str) -> Any:
-    """Return a rung without the compared column, so that runs which differ in nothing else share it."""
+def _without(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return rows whose rungs do not say the value of a column, so that runs which differ in nothing else share one."""
+    return rows.assign(rung=rows["rung"].map(lambda rung: _shorter(rung, column))) if "rung" in rows else rows
+
+
+def _shorter(rung: Any, column: str) -> Any:
     if not isinstance(rung, str):
         return rung
     words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
@@ -184,6 +185,8 @@ def _usable_part(runs: Runs, rule: Rule) -> Runs:
     """Return the rows that count; of several rates the best, for a law or where the rule needs them tuned."""
     usable = runs.usable
     rows = tuned_rows(usable.frame, tuple(rule.needs.tuned))
+    for knob in rule.needs.tuned:
+        rows = _without(rows, knob)  # families are paired whichever value is the best of each
     rows = well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows
     return usable if rows is usable.frame else usable.with_frame(rows)
 

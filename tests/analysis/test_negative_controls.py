@@ -147,6 +147,22 @@ def test_slopes_that_differ_are_told_apart() -> None:
     assert judge_claim(demo_study(["a", "b"], truth=steeper, failures=False), SLOPES).verdict == "supported"
 
 
+def test_families_are_paired_whichever_rate_is_the_best_of_each() -> None:
+    # b has its best loss at another rate than a, and a rung names the rate
+    tries, alone = [], []
+    for family, best in (("a", 0.01), ("b", 0.02)):
+        runs = demo_study([family], truth={"a": TRUTH["lstm"], "b": TRUTH["mlp"]}, failures=False)
+        alone.append(runs)
+        for lr in (0.005, 0.01, 0.02, 0.04):
+            worse = 1 + 0.05 * abs(np.log2(lr / best))
+            rung, run_id = runs["rung"] + f" recipe.lr={lr}", runs["run_id"] + f"-{lr}"
+            tries.append(runs.assign(lr=lr, L=runs["L"] * worse, rung=rung, run_id=run_id))
+    claim = read_claim(FOLDER / "matched-C.v2.yaml")
+    verdict = judged(pd.concat(tries, ignore_index=True), claim)
+    best = judged(pd.concat(alone, ignore_index=True), MATCHED)
+    assert (verdict.verdict, verdict.statistic) == (best.verdict, pytest.approx(best.statistic))
+
+
 def test_a_learning_rate_at_the_edge_of_its_grid_is_not_tuned() -> None:
     rows = grid_study(["lstm"])
     first = rows[(rows["rung"] == "N1 D1") & (rows["seed"] == 0)]
