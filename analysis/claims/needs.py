@@ -82,13 +82,29 @@ class Needs:
 
 
 def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
-    """Return of every (family, N, D) the runs at the best value of each knob: the lowest mean loss over seeds."""
+    """Return of every (family, N, D) the runs at the best value of each knob: the lowest mean loss over seeds.
+
+    Their rungs do not say the knob, so that families are paired whichever value is the best of each.
+    """
     for knob in knobs:
         cell = [c for c in ("family", "data", "N", "D") if c in rows]
         means = rows.groupby([*cell, knob], dropna=False)["L"].mean().reset_index()
         best = means.loc[means.groupby(cell, dropna=False)["L"].idxmin(), [*cell, knob]]
-        rows = rows.merge(best, on=[*cell, knob])
+        rows = without_knob(rows.merge(best, on=[*cell, knob]), knob)
     return rows
+
+
+def without_knob(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return rows whose rungs do not say the value of a column, so that runs which differ in nothing else share one."""
+    return rows.assign(rung=rows["rung"].map(lambda rung: _shorter(rung, column))) if "rung" in rows else rows
+
+
+def _shorter(rung: Any, column: str) -> Any:
+    if not isinstance(rung, str):
+        return rung
+    words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
+    dial = {f"family.{column}", f"data.{column}"}
+    return " ".join(word for word in words if word.partition("=")[0] not in dial)
 
 
 def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:

@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from isoflop.analysis.claims.declare import Pair, Sample, Untested, require_columns
-from isoflop.analysis.claims.needs import ALL, Lacks, lacking_in_words, tuned_rows
+from isoflop.analysis.claims.needs import ALL, Lacks, lacking_in_words, tuned_rows, without_knob
 from isoflop.analysis.claims.rule import ENDS, Rule, Value
 from isoflop.analysis.fitting.fit import Fits
 from isoflop.analysis.laws.declare import get_law
@@ -136,20 +136,7 @@ def _having(runs: Runs, column: str, value: Value) -> Runs:
 def _side(runs: Runs, column: str, value: Value) -> Runs:
     """Return the rows with one of the two values; their rung no longer says which."""
     side = _having(runs, column, value)
-    return side if column == "family" else side.with_frame(_without(side.frame, column))
-
-
-def _without(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return rows whose rungs do not say the value of a column, so that runs which differ in nothing else share one."""
-    return rows.assign(rung=rows["rung"].map(lambda rung: _shorter(rung, column))) if "rung" in rows else rows
-
-
-def _shorter(rung: Any, column: str) -> Any:
-    if not isinstance(rung, str):
-        return rung
-    words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
-    dial = {f"family.{column}", f"data.{column}"}
-    return " ".join(word for word in words if word.partition("=")[0] not in dial)
+    return side if column == "family" else side.with_frame(without_knob(side.frame, column))
 
 
 def is_value(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
@@ -185,8 +172,6 @@ def _usable_part(runs: Runs, rule: Rule) -> Runs:
     """Return the rows that count; of several rates the best, for a law or where the rule needs them tuned."""
     usable = runs.usable
     rows = tuned_rows(usable.frame, tuple(rule.needs.tuned))
-    for knob in rule.needs.tuned:
-        rows = _without(rows, knob)  # families are paired whichever value is the best of each
     rows = well_tuned(rows, get_law(rule.formula).columns) if rule.law else rows
     return usable if rows is usable.frame else usable.with_frame(rows)
 
