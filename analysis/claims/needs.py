@@ -6,6 +6,7 @@ needs.missing(runs_of_one_family)
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -96,15 +97,8 @@ def tuned_rows(rows: pd.DataFrame, knobs: tuple[str, ...]) -> pd.DataFrame:
 
 def without_knob(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Return rows whose rungs do not say the value of a column, so that runs which differ in nothing else share one."""
-    return rows.assign(rung=rows["rung"].map(lambda rung: _shorter(rung, column))) if "rung" in rows else rows
-
-
-def _shorter(rung: Any, column: str) -> Any:
-    if not isinstance(rung, str):
-        return rung
-    words = [word for word in rung.split(" ") if word.partition("=")[0].removeprefix("recipe.") != column]
-    dial = {f"family.{column}", f"data.{column}"}
-    return " ".join(word for word in words if word.partition("=")[0] not in dial)
+    knob = rf"(^| )((recipe|family|data)\.)?{re.escape(column)}=\S*"
+    return rows.assign(rung=rows["rung"].replace(knob, "", regex=True)) if "rung" in rows else rows
 
 
 def _lacks_grid(rows: pd.DataFrame, grid: Mapping[Axis, int]) -> str:
