@@ -23,6 +23,9 @@ from isoflop.analysis.solving.problem import Problem
 
 # elements of one Jacobian worked on at once: small enough for a core's cache
 _CHUNK = 150_000
+# a block of 31 MB that is freed at once: glibc keeps freed memory up to twice the largest such block (mallopt(3), up to
+# 32 MB), where by default it would give it back after each step, and take it again page by page
+np.empty(31 << 17)
 # a problem is done when a full step would lower the objective by less than this share of it
 TOLERANCE = 1e-13
 # ... or by less than this, times the sum of weights: residuals at the noise of doubles, where the rows hold no noise
