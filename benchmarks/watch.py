@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from isoflop.analysis.holdout.watching.curves import foreseen, learn, looks_of
+from isoflop.analysis.holdout.watching.curves import departure, foreseen, learn, looks_of
 from isoflop.analysis.holdout.watching.follow import Watched, watch
 from isoflop.analysis.laws.declare import get_law
 from isoflop.errors import UserError
@@ -91,6 +91,8 @@ def followed(case: Case, begins: float | None = None) -> tuple[Watched, float | 
     start = float(np.log(case.run["L"].tail(max(len(run) // 50, 1))).mean() - law[0, -1]) + 0.005
     watched = watch(looks, case.learnt, (start, 0.01), (end, *law[:, -1]))
     over = np.flatnonzero(watched.looks["evidence"] > 20)
+    if len(over) and departure(run[run["D"] <= looks["D"].iloc[over[0]]], case.learnt, end) is not None:
+        over = over[:0]
     return watched, float(looks["D"].iloc[over[0]] / end) if len(over) else None
 
 
@@ -124,16 +126,22 @@ def simulations(runs: int) -> Iterator[tuple[str, list[Case]]]:
 
 
 def published(folder: Path) -> Iterator[tuple[str, list[Case]]]:
-    """Yield the curves of Luo et al. 2025: three schedules of a size are learnt from, six are watched."""
-    for size in ("25", "100"):
-        read = {
-            name: pd.read_csv(folder / "thu-yao-01-luo__MultiPowerLaw" / f"csv_{size}" / f"{name}.csv")
-            .rename(columns={"loss": "L"})
-            .assign(run_id=name, N=float(size) * 1e6, D=lambda table: table["step"] * float(TARGETS))
-            for name in (*LUO, *LUO_WATCHED)
-        }
-        learnt = learn(pd.concat([read[name] for name in LUO]))
-        yield f"Luo et al. 2025, {size}M, six schedules", [Case(read[name], learnt) for name in LUO_WATCHED]
+    """Yield the curves of Luo et al. 2025: three schedules of a size are learnt from, and six are watched; or one of
+    two lengths and sizes, and all others are watched."""
+    read = {
+        (size, name): pd.read_csv(folder / "thu-yao-01-luo__MultiPowerLaw" / f"csv_{size}" / f"{name}.csv")
+        .rename(columns={"loss": "L"})
+        .assign(run_id=f"{name}, {size}M", N=size * 1e6, D=lambda table: table["step"] * float(TARGETS))
+        for size in (25, 100)
+        for name in (*LUO, *LUO_WATCHED)
+    }
+    for size in (25, 100):
+        learnt = learn(pd.concat([read[size, name] for name in LUO]))
+        yield f"Luo et al. 2025, {size}M, six schedules", [Case(read[size, name], learnt) for name in LUO_WATCHED]
+    for kind in ("cosine", "constant"):
+        learnt = learn(pd.concat([run for (_, name), run in read.items() if name.startswith(kind)]))
+        cases = [Case(run, learnt) for (_, name), run in read.items() if not name.startswith(kind)]
+        yield f"Luo et al. 2025, both sizes, seven schedules by one, {kind}", cases
 
 
 def groups(table: pd.DataFrame, knobs: list[str]) -> Iterator[Case]:

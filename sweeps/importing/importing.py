@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice, starmap
 from pathlib import Path
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 from isoflop import files, record
 from isoflop import wording as words
@@ -29,7 +30,7 @@ from isoflop.scaling.hardware import cores
 from isoflop.scaling.process.signals import end_with_parent
 from isoflop.sweeps import collect
 from isoflop.sweeps.importing import formats
-from isoflop.sweeps.importing.log import Format, Found, Log
+from isoflop.sweeps.importing.log import Found, Log
 from isoflop.sweeps.importing.table import CURVE, FIRST, Naming, Tabled, tabled
 
 # runs that are named one by one
@@ -123,13 +124,13 @@ def read_curve(source: str, naming: Naming = NOTHING, form: str = "") -> Tabled:
     raise UserError(f"{source} cannot be watched: {words.one_line(why)}")
 
 
-def _recognised(source: str, form: str) -> tuple[Format, Iterable[Found], list[str]]:
+def _recognised(source: str, form: str) -> tuple[ModuleType, Iterable[Found], list[str]]:
     """Return the format of a source, its runs, and the titles of other formats that are there too."""
     names = [module.name for module in pkgutil.iter_modules(formats.__path__)]
     if form and form not in names:
         raise UserError(f"--format {form!r} is unknown; choose one of {', '.join(names)}")
-    modules = {name: cast(Format, importlib.import_module(f"{formats.__name__}.{name}")) for name in names}
-    there: list[tuple[Format, Iterable[Found]]] = []
+    modules = {name: importlib.import_module(f"{formats.__name__}.{name}") for name in names}
+    there: list[tuple[ModuleType, Iterable[Found]]] = []
     for name in sorted(modules, key=lambda name: modules[name].RANK):
         if form in ("", name):
             runs = iter(modules[name].find(source))

@@ -1,4 +1,4 @@
-"""What a run logged, whatever wrote it, and what a file of formats/ offers: a title, a rank, and `find`.
+"""What a run logged, whatever wrote it.
 
 numbers({"train": {"loss": 2.5}, "note": "warm"}, left_out := set())   # {'train.loss': 2.5}
 left_out                                                               # {'note'}
@@ -6,9 +6,9 @@ left_out                                                               # {'note'
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from isoflop.analysis.runs import names
 from isoflop.record import Row, RunStatus
@@ -44,19 +44,6 @@ class Found(NamedTuple):
 
     name: str
     read: Callable[[], Log | None]
-
-
-class Format(Protocol):
-    """What a file of formats/ has."""
-
-    TITLE: str
-    """What it reads, in words."""
-    RANK: int
-    """Of several formats in a folder the one of the lowest rank is read."""
-
-    def find(self, source: str) -> Sequence[Found] | Iterator[Found]:
-        """Find the runs in a file, a folder or an address; none where it holds no such log."""
-        ...
 
 
 def bears(column: str, words: Collection[str]) -> bool:

@@ -77,7 +77,8 @@ def tabled(log: Log, naming: Naming) -> Tabled:
     """Return one run under our names; ValueError where it logged no step or no loss."""
     points, columns = _points(log), naming.columns
     reading = _loss(points, columns)
-    held_out = bool(set(plain(reading.column).split("_")) & {*NAMES.measured_on[0]})
+    elsewhere = [name for name in points if {*plain(str(name)).split("_")} & {*NAMES.measured_on[0]}]
+    held_out = reading.column in elsewhere
     table, called = _with_facts(points, log.config, naming)
     named, said = under_our_names(table, {**called, "L": columns.get("L", reading.column)}, log.run_id)
     named, more = _completed(named, points)
@@ -87,7 +88,7 @@ def tabled(log: Log, naming: Naming) -> Tabled:
     if measured.empty:
         raise ValueError(f"{reading.column} was never logged")
     measured = measured if held_out else measured.tail(1)
-    along = _along(points, reading)
+    along = loss_of(points.drop(columns=elsewhere)) or reading
     curve = _curve(log, named, points, along)
     lost = _lost(along.of(points), points["step"])
     log.points.clear()
@@ -198,19 +199,11 @@ def _rows(log: Log, measured: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _along(points: pd.DataFrame, reading: Reading) -> Reading:
-    """Return the column of the loss of training, or `reading` where no other was logged."""
-    others = [name for name in points if not set(plain(str(name)).split("_")) & {*NAMES.measured_on[0]}]
-    return loss_of(points[others]) or reading
-
-
 def _lost(loss: pd.Series, step: pd.Series) -> float | None:
     """Return the step from which on a loss was logged and is not finite."""
-    logged = loss.notna().to_numpy()
-    finite, steps = np.isfinite(loss[logged].to_numpy(float)), step[logged].to_numpy(float)
-    if not finite.size or finite[-1]:
-        return None
-    return float(steps[np.flatnonzero(finite)[-1] + 1 if finite.any() else 0])
+    logged = loss.dropna()
+    lost = logged.index[~np.isfinite(logged)[::-1].cummax()[::-1]]
+    return float(step[lost[0]]) if len(lost) else None
 
 
 def _curve(log: Log, named: pd.DataFrame, points: pd.DataFrame, along: Reading) -> pd.DataFrame:

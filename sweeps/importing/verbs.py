@@ -28,11 +28,6 @@ ALARM = 3
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
-@app.callback()
-def _verbs() -> None:
-    """Make a table of the runs that another tool logged."""
-
-
 @dataclass(frozen=True)
 class NamingOptions:
     """Logs."""
@@ -120,7 +115,7 @@ def watch_command(
         return ALARM
     watched = replace(follow(dated, one.curve, o.place(at) if at else {}), loss=one.along)
     output.emit(watched.to_json(below)) if as_json else output.echo(watched.text(below))
-    return ALARM if watched.since is not None else 0
+    return ALARM if watched.state == "outside" else 0
 
 
 def _bar(sources: Iterable[Found]) -> Iterable[Found]:

@@ -19,13 +19,16 @@ from isoflop.sweeps.importing.verbs import main
 STEPS, PER_STEP, LARGE = 400, 1_000_000, 3.2e7
 
 
-def write(path: Path, N: float, noise: float = 0.002, begins: int = STEPS + 1, last: int = STEPS) -> Path:
-    """Write the log of a run whose loss is 1 % higher from a step on."""
+def write(
+    path: Path, N: float, noise: float = 0.002, begins: int = STEPS + 1, last: int = STEPS, low: float = 1.0
+) -> Path:
+    """Write the log of a run whose loss is 1 % higher from a step on, and whose rate falls to a share."""
     draw, lines = np.random.default_rng(int(N)), [json.dumps({"config": {"params": N}})]
     for step in range(1, last + 1):
         D = step * PER_STEP
         L = (1.7 + 30 * N**-0.3 + 150 * D**-0.35) * (1.01 if step >= begins else 1.0)
         point = {"step": step, "tokens": D, "train_loss": L * np.exp(noise * draw.normal())}
+        point["lr"] = 3e-4 * (1 - (1 - low) * step / STEPS)
         lines.append(json.dumps(point | ({} if step % 100 else {"val_loss": L * np.exp(0.001 * draw.normal())})))
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -103,6 +106,21 @@ def test_another_tokenizer_is_no_fault_and_not_what_was_forecast(
     log.write_text("".join(json.dumps(line) + "\n" for line in [first, *higher]))
     code, text = watched(log, dated, capsys)
     assert (code, said in text) == (0, True)
+
+
+def test_what_a_rate_does_that_no_smaller_run_had_is_no_alarm(
+    dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write(tmp_path / "log.jsonl", LARGE, begins=250)
+    code, text = watched(log, dated, capsys)
+    assert (code, "schedule" in text) == (3, False)
+    code, text = watched(without("lr", log), dated, capsys)
+    assert (code, "  schedule   no learning rate was logged: taken to be that of the smaller" in text) == (3, True)
+    code, text = watched(write(log, LARGE, begins=250, low=0.9), dated, capsys)
+    assert (code, ": a fault, or the work of its learning rate" in text) == (0, True)
+    assert "  schedule   not the smaller runs' since step " in text
+    document = json.loads(watched(log, dated, capsys, "--json")[1])
+    assert (document["state"], document["unlike"]) == ("unclear", pytest.approx(0.05 / 0.1 * STEPS, abs=2))
 
 
 @pytest.mark.nightly

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit_quickly
@@ -31,6 +32,8 @@ BURN_IN = 0.03
 POINTS, LEFT_OUT = 40, 8
 # data of the longest curve, in the unit of the law, whose starts suit sums of rates; and a rate that stands for none
 LONGEST, LEAST = 10.0, 1e-3
+# by how much of its peak a rate may leave those of the smaller runs
+UNLIKE = 0.05
 NEEDED = ("run_id", "N", "D", "L")
 
 
@@ -40,9 +43,8 @@ def of_sizes(sized: bool) -> Law:
     if not sized:
         return law
 
-    def function(curve: Any, S1: Any, lr: Any, N: Any, **params: Any) -> Any:
-        along = {name: params[name] for name in law.params}
-        return law(curve, S1, lr, **along) + params["F"] * N ** -params["phi"]
+    def function(*columns: Any, F: Any, phi: Any, **params: Any) -> Any:
+        return law(*columns[:-1], **params) + F * columns[-1] ** -phi
 
     params = dict(law.params) | {"F": Kind(low=0.0, log=True, linear=True), "phi": law.params["alpha"]}
     columns, arguments = (*law.columns, "N"), (*law.arguments, "N")
@@ -86,20 +88,29 @@ def learn(curves: pd.DataFrame) -> dict[str, Any]:
     along = np.linspace(0, 1, POINTS + 1)[1:]
     rates = [np.interp(along, part["D"] / part["D"].iloc[-1], part["lr"]) for part in parts]
     learnt = {"drift": drift._asdict(), "schedule": np.median(rates, axis=0).tolist()}
+    if "lr" in curves and curves.groupby("run_id")["lr"].any().all():
+        # a neighbour's rate is as good: a step of it may lie between two points
+        limits = minimum_filter1d(np.min(rates, axis=0), 3), maximum_filter1d(np.max(rates, axis=0), 3)
+        learnt |= {"rates": np.array(limits).tolist()}
     return learnt | whole | {"runs": len(parts), "loss_unit": record.loss_unit(curves)}
 
 
 def _thinned(part: pd.DataFrame) -> pd.DataFrame:
     """Return about POINTS points of a curve, each the mean of its share of ln D, with rates as shares of the peak."""
     part = part.sort_values("D")
-    lr = part["lr"].to_numpy(float) if "lr" in part and part["lr"].notna().any() else np.ones(len(part))
-    part = part.assign(lr=pd.Series(lr, part.index).ffill().bfill() / np.nanmax(lr), lnL=np.log(part["L"]))
+    part = part.assign(lr=_rates(part), lnL=np.log(part["L"]))
     # even along ln D, where the loss falls, and along D, where the rate does
     edges = np.unique([np.geomspace(BURN_IN, 1, POINTS), np.linspace(BURN_IN, 1, POINTS)]) * part["D"].iloc[-1]
     part = part[part["D"] >= edges[0]]
     groups = part.groupby(np.minimum(np.searchsorted(edges, part["D"]), len(edges) - 1))
     return groups.agg(run_id=("run_id", "first"), N=("N", "last"), D=("D", "mean"), lr=("lr", "mean"),
                       L=("lnL", lambda x: np.exp(x.mean()))).reset_index(drop=True)  # fmt: skip
+
+
+def _rates(run: pd.DataFrame) -> Array:
+    """Return the rates of a curve as shares of their peak; one that was not logged is 1."""
+    lr: Array = run["lr"].ffill().bfill().fillna(1.0).to_numpy(float) if "lr" in run else np.ones(len(run))
+    return lr / np.float64(lr.max())
 
 
 def _scheduled(parts: list[pd.DataFrame]) -> pd.DataFrame:
@@ -127,8 +138,7 @@ def _unseen(part: pd.DataFrame, parts: list[pd.DataFrame], curves: pd.DataFrame)
 
 def foreseen(learnt: Mapping[str, Any], run: pd.DataFrame, N: float) -> Array:
     """Return ln L by the law at the points of a run, and how much of it the fall of the rate makes, (2, points)."""
-    lr = run["lr"].ffill().bfill().to_numpy(float) if "lr" in run and run["lr"].notna().any() else np.ones(len(run))
-    lr, law, lnL = np.clip(lr / np.max(lr), LEAST, None).round(6), of_sizes(learnt["sized"]), []
+    lr, law, lnL = np.clip(_rates(run), LEAST, None).round(6), of_sizes(learnt["sized"]), []
     peak = np.maximum.accumulate(lr)
     for rates in (lr, peak):
         table = add_schedule(pd.DataFrame({"step": run["D"].to_numpy(float) / learnt["unit"], "lr": rates}))
@@ -155,8 +165,18 @@ def to_the_end(run: pd.DataFrame, learnt: Mapping[str, Any], end: float) -> pd.D
     share = np.linspace(0, 1, len(learnt["schedule"]) + 1)[1:]
     last = float(run["D"].iloc[-1])
     later = share[share * end > last * 1.0001] * end
-    logged = "lr" in run and run["lr"].notna().any()
-    peak = float(run["lr"].max()) if logged else 1.0
-    lr = run["lr"].ffill().bfill() / peak if logged else np.interp(run["D"] / end, share, learnt["schedule"])
+    lr = _rates(run) if "lr" in run else np.interp(run["D"] / end, share, learnt["schedule"])
     to_come = np.interp(later / end, share, learnt["schedule"])
     return pd.DataFrame({"D": np.append(run["D"], later), "lr": np.append(lr, to_come)})
+
+
+def departure(run: pd.DataFrame, learnt: Mapping[str, Any], end: float) -> float | None:
+    """Return the first step at which the rate, as a share of its peak so far, is none of the smaller runs' at that
+    share of the data; None where there is no such, or rates were not logged; a warmup does not count."""
+    if "lr" not in run or "rates" not in learnt:
+        return None
+    lr, along, share = _rates(run), run["D"].to_numpy(float) / end, np.linspace(0, 1, len(learnt["schedule"]) + 1)[1:]
+    low, high = (np.interp(along, share, limit) for limit in learnt["rates"])
+    warm = (np.arange(len(lr)) >= lr.argmax()) & (along >= share[np.argmax(learnt["schedule"])])
+    unlike = np.flatnonzero(warm & ((lr < low - UNLIKE) | (lr > high + UNLIKE)))
+    return float(run.get("step", run["D"]).iloc[unlike[0]]) if len(unlike) else None

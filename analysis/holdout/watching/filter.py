@@ -63,10 +63,8 @@ class State(NamedTuple):
         onward = _onward(d)
         covariance = onward @ self.covariance @ onward.T
         # of a slope that wanders; and the effect may come sooner or later than the law says
-        covariance[..., 0, 0] += drift.slope * d**3 / 3 + drift.share * move**2
-        covariance[..., 0, 1] += drift.slope * d**2 / 2
-        covariance[..., 1, 0] += drift.slope * d**2 / 2
-        covariance[..., 1, 1] += drift.slope * d
+        covariance[..., :2, :2] += np.multiply.outer(drift.slope, [[d**3 / 3, d**2 / 2], [d**2 / 2, d]])
+        covariance[..., 0, 0] += drift.share * move**2
         return State(self.mean @ onward.T, covariance)
 
     def gap(self, effect: float) -> tuple[Any, Any]:

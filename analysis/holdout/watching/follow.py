@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from isoflop import record
 from isoflop.analysis.holdout.forecast import Forecast
-from isoflop.analysis.holdout.watching.curves import BURN_IN, foreseen, looks_of, to_the_end
+from isoflop.analysis.holdout.watching.curves import BURN_IN, departure, foreseen, looks_of, to_the_end
 from isoflop.analysis.holdout.watching.filter import FAULT, LOOKS, Drift, Filter, State
 from isoflop.errors import UserError
 from isoflop.files import records
@@ -41,15 +41,25 @@ class Watched:
     """ln of the loss at the end: its mean and standard deviation."""
     place: Mapping[str, Any]
     """The point of the forecast, as its file has it."""
+    schedule: str = ""
+    """What the band supposes of the learning rate, where that is not what was logged."""
+    unlike: float | None = None
+    """The step from which on the rate is none of the smaller runs', before any alarm; None while it is one."""
     loss: str = ""
     """The column of the log that is L here; the end is that of the forecast's table."""
+
+    @property
+    def state(self) -> str:
+        """Return inside, outside, or unclear where the rate may be what moved the loss."""
+        return "inside" if self.since is None else "outside" if self.unlike is None else "unclear"
 
     def to_json(self, below: float | None = None) -> dict[str, Any]:
         """Return the document of `isoflop watch --json`."""
         low, value, high = np.exp(self.end[0] + self.end[1] * norm.ppf([0.05, 0.5, 0.95]))
         looks = records(self.looks)
         return {
-            "state": "inside" if self.since is None else "outside",
+            "state": self.state,
+            "unlike": self.unlike,
             "loss": self.loss,
             "since": None if self.since is None else looks[self.since],
             "change": self.change,
@@ -67,6 +77,7 @@ class Watched:
         if self.since is not None:
             off, since = percent(self.change, 2, signed=True), self.looks.iloc[self.since]
             state = f"outside its band since step {since['step']:.0f} (D={since['D']:.3g}), by {off}"
+            state += "" if self.unlike is None else ": a fault, or the work of its learning rate"
         seen = f"a fault of {percent(self.visible, 1)} within {WITHIN:.0%} of the run"
         hidden = f"cannot see {percent(FAULT, 0)} in this noise: {seen} is the least"
         apart = "" if said["low"] <= end["value"] <= said["high"] else ": the run is heading elsewhere"
@@ -78,6 +89,7 @@ class Watched:
             f"  forecast   {said['value']:.4f} ({said['low']:.4f} to {said['high']:.4f}){apart}",
             f"  {f'sees       {seen}' if self.visible <= FAULT else hidden}",
         ]
+        lines += [f"  schedule   {self.schedule}"] if self.schedule else []
         chance = [] if below is None else [f"  ends below {below:g} with probability {self.below(below):.0%}"]
         return "\n".join(lines + chance)
 
@@ -105,6 +117,8 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
     if entry["low"] is None or entry["high"] is None:
         why = f" ({point['reason']})" if point["reason"] else ""
         raise UserError(f"the forecast has no interval at its point{why}; take one whose law is identified")
+    rated = "rates" in learnt and "lr" in run and run["lr"].notna().any()
+    run = run if rated else run.drop(columns="lr", errors="ignore")
     whole = to_the_end(run, learnt, end)
     law = foreseen(learnt, whole, N)
     looks = looks_of(run, law[:, : len(run)], end)
@@ -113,7 +127,12 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
     sd = np.log(entry["high"] / entry["low"]) / 2 / norm.ppf((1 + forecast.level) / 2)
     ahead = float(np.log(entry["value"]) - learnt["gap"] - law[0, -1])
     watched = watch(looks, learnt, (ahead, float(sd)), (end, *law[:, -1]), risk)
-    return replace(watched, end=(watched.end[0] + learnt["gap"], watched.end[1]), place=point)
+    alarmed = watched.looks["D"][watched.looks["evidence"] > 1 / risk]
+    unlike = departure(run if alarmed.empty else run[run["D"] <= alarmed.iloc[0]], learnt, end)
+    schedule = "" if unlike is None else f"not the smaller runs' since step {unlike:.0f}: what it does was not learnt"
+    schedule = schedule if rated else "no learning rate was logged: taken to be that of the smaller runs"
+    end_of = (watched.end[0] + learnt["gap"], watched.end[1])
+    return replace(watched, end=end_of, place=point, schedule=schedule, unlike=unlike)
 
 
 def _point(forecast: Forecast, place: Mapping[str, float]) -> dict[str, Any]:

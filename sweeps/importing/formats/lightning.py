@@ -7,7 +7,6 @@ import csv
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -35,7 +34,10 @@ def find(source: str) -> Iterator[Found]:
 
 def _read(name: str, file: Path) -> Log:
     left_out: set[str] = set()
-    log = Log(name, name, config=_hparams(file.with_name("hparams.yaml"), left_out), left_out=left_out)
+    beside = file.with_name("hparams.yaml")
+    facts = yaml.load(beside.read_text(encoding="utf-8"), _PlainLoader) if beside.is_file() else None
+    config = plain(facts, left_out) if isinstance(facts, dict) else {}
+    log = Log(name, name, config=config, left_out=left_out)
     with file.open(newline="", encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             if None in row or None in row.values():
@@ -46,10 +48,3 @@ def _read(name: str, file: Path) -> Log:
                 raise ValueError("it has no column step, as the CSVLogger writes it")
             log.points.append(point | {"step": point["step"] + 1})
     return log
-
-
-def _hparams(file: Path, left_out: set[str]) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    tree = yaml.load(file.read_text(encoding="utf-8"), _PlainLoader)
-    return plain(tree, left_out) if isinstance(tree, dict) else {}

@@ -29,7 +29,7 @@ def find(source: str) -> Iterator[Found]:
     for folder, own in folders.items():
         if folder not in inner:
             more = [file for other in inner if other.parent == folder for file in folders[other]]
-            name = folder.name if path.is_file() or folder == path else str(folder.relative_to(path))
+            name = folder.resolve().name if path.is_file() or folder == path else str(folder.relative_to(path))
             yield Found(name, partial(_read, name, [*more, *own]))
 
 
