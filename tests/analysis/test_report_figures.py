@@ -277,3 +277,21 @@ def test_a_family_without_levels_has_no_panel() -> None:
     for name in ("loss_vs_size", "loss_vs_data", "isoflop_profiles"):
         assert set(drawn(name, view).data["family"].dropna()) == {"grid"}, name
     assert ", at the best split where it has one, " in drawn("loss_vs_compute", view).subtitle
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_names_of_families_stand_apart_in_the_margin(shift: float) -> None:
+    N = np.geomspace(1e7, 1e9, 6)
+    families = "abcdef"
+    rows = pd.concat([table(N * 10 ** (i * shift), 20 * N).assign(family=name * 24) for i, name in enumerate(families)])
+    figure = drawn("loss_vs_compute", look(rows, []))
+    (layer,) = (one for one in figure.chart["layer"] if one["mark"]["type"] == "text")
+    assert layer["encoding"]["x"] == {"value": "width"}  # right of every line
+    assert not layer["mark"]["clip"]
+    low, high = np.log(layer["encoding"]["y"]["scale"]["domain"])
+    names = figure.data[figure.data["kind"] == "label"]
+    heights = np.sort((np.log(names["L"]) - low) / (high - low) * figure.chart["height"])
+    assert np.diff(heights).min() >= 13.9  # a line of this font [px]
+    assert heights.min() >= 0
+    assert heights.max() <= figure.chart["height"]
+    assert len(names) == len(families)

@@ -37,6 +37,12 @@ def loss_vs_compute(view: View) -> Figure:
     families, unit, legend = view.families, view.loss_unit, len(view.families) > g.DIRECT
     params, seen = g.chosen(families)
     x, y, hue = g.log("C", data, unit=unit), g.log("L", data, unit=unit), g.hue(families, legend=legend)
+    room = 0
+    if 1 < len(families) <= g.DIRECT:  # names stand in the margin, where no line is
+        lines = data[data["kind"].isin(["envelope", "law"])]
+        ends = lines.loc[lines.groupby("family")["C"].idxmax(), ["family", "C", "L"]]
+        data = pd.concat([data, names := g.labels(ends, y)], ignore_index=True)
+        room = g.LETTER * int(names["label"].str.len().max())
     marks: dict[str, Any] = {"x": x, "y": y, "color": hue}
     shape = g.shape(families, legend=legend)
     tips = g.tooltip(("family", "N", "D", "C", "L", "seed", "rung"), data, unit)
@@ -44,14 +50,13 @@ def loss_vs_compute(view: View) -> Figure:
         g.layer("area", "law", **marks | {"y": y | {"field": "low"}, "y2": {"field": "high"}}),
         g.layer("beyond", "law", **marks, opacity=seen),
         g.layer("line", "envelope", **marks, opacity=seen),
-        g.layer("text", "label", **marks, text="label"),
+        g.layer("text", "label", **marks | {"x": {"value": "width"}}, text="label"),
         g.layer("point", "run", **marks, shape=shape, opacity=seen, tooltip=tips),
     ]
     title = "Loss against compute" + (", by family" if len(families) > 1 else "")
     alt = along(f"{title}: the lowest losses", data[data["kind"] == "envelope"], x, y)
-    return Figure(
-        "loss_vs_compute", title, _loss_vs_compute_subtitle(view, data), alt, g.single(layers, params=params), data
-    )
+    chart = g.single(layers, width=680 - room, params=params)
+    return Figure("loss_vs_compute", title, _loss_vs_compute_subtitle(view, data), alt, chart, data)
 
 
 def _loss_vs_compute_subtitle(view: View, data: pd.DataFrame) -> str:
@@ -63,7 +68,7 @@ def _loss_vs_compute_subtitle(view: View, data: pd.DataFrame) -> str:
 
 
 def _data(view: View) -> pd.DataFrame:
-    """Return runs, envelopes, laws beyond them, and the names at the ends."""
+    """Return runs, envelopes, and laws beyond them."""
     if "C" not in view.rows or view.rows["C"].isna().all():
         raise Unmet("no run has a C")
     rows = view.rows[view.rows["C"].notna()]
@@ -72,12 +77,7 @@ def _data(view: View) -> pd.DataFrame:
         raise Unmet("all runs have the same C")
     columns = [c for c in ("kind", "family", "C", "L", "N", "D", "seed", "rung") if c in rows]
     best = _envelopes(rows, cell_columns(view.rows)).reindex(columns=columns)
-    data = pd.concat([rows[columns], best, *_laws(view)], ignore_index=True)
-    if 1 < len(view.families) <= g.DIRECT:
-        lines = data[data["kind"].isin(["envelope", "law"])]
-        ends = lines.loc[lines.groupby("family")["C"].idxmax(), ["family", "C", "L"]]
-        data = pd.concat([data, g.labels(ends, "C", "L")], ignore_index=True)
-    return data
+    return pd.concat([rows[columns], best, *_laws(view)], ignore_index=True)
 
 
 def _envelopes(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ MARKS: dict[str, Spec] = {
     "area": {"opacity": 0.16, "clip": True},
     "bar": {"type": "rule", "strokeWidth": 3, "opacity": 0.75},
     "whisker": {"type": "rule", "strokeWidth": 1.2, "opacity": 0.6, "clip": True},
-    "text": {"align": "right", "dx": -4, "dy": -9, "fontSize": 12, "fontWeight": 600},
+    "text": {"align": "left", "dx": 6, "fontSize": 12, "fontWeight": 600, "clip": False},
     "note": {"type": "text", "align": "left", "dx": 6, "dy": -8, "fontSize": 10.5},
     "end": {"type": "text", "align": "left", "dx": 7, "fontSize": 10.5},
     "cell": {"type": "text", "align": "center", "dy": -5, "fontSize": 11, "fontWeight": 600, "color": INK},
@@ -63,6 +63,8 @@ ZOOM: Spec = {
 }
 # a view, and what lies between two names in it [pixels]
 HEIGHT, GAP = 380, 14
+# letters of a family's name in the margin
+MOST_LABEL = 24
 # groups of a description, and parts of a subtitle, that are named
 MOST_READ, MOST_NAMED = 12, 4
 
@@ -181,19 +183,18 @@ def beside(views: Sequence[list[Spec]], *, columns: int = 3, width: int = 262, h
     return {"data": {"name": "rows"}, "vconcat": lines}
 
 
-def labels(ends: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """Return the name of each family at the end of its line, moved apart where lines end close together.
+def labels(ends: pd.DataFrame, y: Spec) -> pd.DataFrame:
+    """Return the name of each family at the height where its line ends, moved apart where lines end close together.
 
     ends   a row for each family: where its line ends
+    y      the logarithmic axis along which the names stand
     """
-    rows = ends.sort_values(y)
-    rows = rows.assign(kind="label", label=[cut(str(name), 24) for name in rows["family"]])
-    logs = np.log(rows[y].to_numpy(float))
-    span = max(float(np.ptp(logs)), 0.3)
-    step = 1.6 * span * GAP / HEIGHT
-    for i in range(1, len(logs)):
-        logs[i] = max(logs[i], logs[i - 1] + step)
-    return rows.assign(**{y: np.exp(logs)})
+    rows = ends.sort_values(y["field"])
+    rows = rows.assign(kind="label", label=[cut(str(name), MOST_LABEL) for name in rows["family"]])
+    low, high = np.log(y["scale"]["domain"])
+    steps = (high - low) * GAP / HEIGHT * np.arange(len(rows))
+    apart = np.maximum.accumulate(np.log(rows[y["field"]].to_numpy(float)) - steps)
+    return rows.assign(**{y["field"]: np.exp(np.minimum(apart, high - max(steps)) + steps)})
 
 
 def _positive(column: pd.Series) -> pd.Series:
