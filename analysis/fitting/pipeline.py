@@ -38,7 +38,7 @@ from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
 from isoflop.analysis.intervals.profile import covariance, ends_of, leans_on, noise_scale
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts
-from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter
+from isoflop.analysis.intervals.residuals import influence_notes, known_scatter, scatter, trend
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations
@@ -148,6 +148,8 @@ def _fit_of(
     estimates, objectives = params | derived, solved.search.solution.objective
     sentences = _describe_gaps({name: (estimates[name], text) for name, text in why.items() if text})
     known = any(e.low is not None or e.high is not None for e in estimates.values())
+    misses = problem.log_target - np.log(problem.predict(optimum.u[None])[0])
+    lack = trend(misses, dict(zip(groups.law.columns, problem.columns, strict=True)))
     return Fit(
         **_about(group, groups.law, settings),
         status=solved.standing.status,
@@ -158,7 +160,8 @@ def _fit_of(
         gradient_norm=float(solved.search.solution.decrement[solved.search.best]),
         starts=Starts(len(objectives), at_optimum(objectives, len(solved.search.problem.target))),
         interval=solved.variation.method if known else "none",
-        notes=(*notes, *sentences),
+        notes=(*notes, *sentences, *filter(None, [lack])),
+        lack=lack,
         no_interval=solved.variation.none or next(iter(sentences), ""),
         optimum=optimum,
     )

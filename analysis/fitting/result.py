@@ -52,6 +52,7 @@ class Fit:
     level           their coverage
     notes           what else should be known of the rows, the options, the intervals
     no_interval     the first reason why an interval is missing; empty where all are there
+    lack            words for a law that misses its runs along a trend; empty for any other; among the notes, too
     optimum         what predictions are made from; None without a fit
     """
 
@@ -74,6 +75,7 @@ class Fit:
     level: float
     notes: tuple[str, ...] = ()
     no_interval: str = ""
+    lack: str = ""
     optimum: Optimum | None = field(default=None, repr=False)
 
     @property

@@ -25,7 +25,7 @@ _FORMAT = "isoflop fit 1"
 # fields of a Fit that are plain values
 _SAME = (
     "by", "loss", "delta", "reason", "objective", "gradient_norm", "n_rows", "n_runs", "interval", "level",
-    "no_interval",
+    "no_interval", "lack",
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def read_document(path: Path) -> dict[str, Any]:
             "excluded": [(reason, count) for reason, count in document["excluded"]],
             "notes": tuple(document["notes"]),
             "optimum": document["optimum"] and _optimum_from_json(document["optimum"], law, rows),
-            **{name: document[name] for name in _SAME},
+            **{name: document[name] for name in _SAME if name != "lack" or name in document},
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is a saved fit that was changed or cut ({error}); save it again") from None

@@ -30,11 +30,10 @@ from numpy.typing import NDArray
 
 from isoflop.analysis.fitting.diagnose import runs_needed
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.cuts import Fold
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.cells import cell_columns
-from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
+from isoflop.analysis.runs.levels import SAME_LEVEL
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import FitError
 
@@ -48,9 +47,6 @@ MOST_DOF = 1e6
 UNTESTED = "untested: no two runs differ only in their seed, or they repeat exactly"
 # a law does not fit where p of its test is below this
 LEVEL = 0.05
-# a trend of residuals counts where chance makes one as clear in one of a thousand sound laws, and only where the
-# law misses by 2 %: small errors of form are what its bands are for; parts of runs that share no level
-TREND, MISSED, PARTS = 0.001, 0.02, 5
 
 
 @dataclass(frozen=True)
@@ -225,35 +221,6 @@ def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: 
         return LackOfFit(None, {}, UNTESTED)
     p = [float(fdtrc(a, b, F)) for F, a, b in strata.values()]
     return LackOfFit(min(1.0, len(p) * min(p)), strata)
-
-
-def trend(fitted: Fit) -> str:
-    """Return words for a law that misses its runs by much, and along one of its columns; empty for any other.
-
-    One-way analysis of variance of the residuals of ln L between levels of each column (Fisher 1925), without
-    replicates.
-    """
-    from scipy.special import fdtrc
-
-    rows, law = fitted.rows, fitted.law
-    columns = [rows[c].to_numpy(float) for c in law.columns]
-    with np.errstate(all="ignore"):
-        residual = np.log(rows[law.target].to_numpy(float) / law(*columns, **fitted.values))
-    rms, worst = float(np.sqrt(np.mean(residual**2))), (TREND / len(columns), "")
-    if not MISSED <= rms < np.inf:
-        return ""
-    for name, x in zip(law.columns, columns, strict=True):
-        level = level_index(x)
-        if 2 * (level.max() + 1) > len(x):  # hardly two runs share a level: equal parts of them instead
-            level = np.argsort(np.argsort(x, kind="stable")) * PARTS // len(x)
-        count = np.bincount(level)
-        between = float((np.bincount(level, residual) ** 2 / count).sum() - residual.sum() ** 2 / len(x))
-        within, free = float((residual**2).sum() - residual.sum() ** 2 / len(x)) - between, len(x) - len(count)
-        if len(count) > 1 and free > 0:
-            ratio = between / (len(count) - 1) / max(within / free, np.finfo(float).tiny)
-            worst = min(worst, (float(fdtrc(len(count) - 1, free, ratio)), name))
-    missed = f"lack of fit: it misses its runs by {rms:.0%} (rms), with a trend along {worst[1]}"
-    return missed if worst[1] else ""
 
 
 def _cells(rows: pd.DataFrame) -> NDArray[np.intp]:

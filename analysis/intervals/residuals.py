@@ -12,12 +12,14 @@ block of consecutive rows, as many as the autocorrelation leaves independent (Ba
 Statistics 17).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.observations import Observations
 from isoflop.analysis.solving.descent import WARM
 from isoflop.analysis.solving.problem import Problem
@@ -29,6 +31,11 @@ _FEWEST_RUNS = 20
 _CHANCE = 0.05
 # a residual counts as at least this share of the median one: a robust fit passes through some points exactly
 _LEAST = 0.1
+
+
+# a trend of residuals counts where chance makes one as clear in one of a thousand sound laws, and only where the
+# law misses by 2 %: small errors of form are what its bands are for; parts of runs that share no level
+_TREND, _MISSED, _PARTS = 0.001, 0.02, 5
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,31 @@ def _without(
 _LAGS = 8
 # one-sided, standard normal: independent rows are called dependent in 1 of 1000 tables
 RARE = 3.1
+
+
+def trend(residual: Array, columns: Mapping[str, Array]) -> str:
+    """Return words for a law that misses its runs by much, and along one of its columns; empty for any other.
+
+    One-way analysis of variance of the residuals of ln L between levels of each column (Fisher 1925), without
+    replicates.
+    """
+    from scipy.special import fdtrc
+
+    rms, worst = float(np.sqrt(np.mean(residual**2))), (_TREND / len(columns), "")
+    if not _MISSED <= rms < np.inf:
+        return ""
+    for name, x in columns.items():
+        level = level_index(x)
+        if 2 * (level.max() + 1) > len(x):  # hardly two runs share a level: equal parts of them instead
+            level = np.argsort(np.argsort(x, kind="stable")) * _PARTS // len(x)
+        count = np.bincount(level)
+        between = float((np.bincount(level, residual) ** 2 / count).sum() - residual.sum() ** 2 / len(x))
+        within, free = float((residual**2).sum() - residual.sum() ** 2 / len(x)) - between, len(x) - len(count)
+        if len(count) > 1 and free > 0:
+            ratio = between / (len(count) - 1) / max(within / free, np.finfo(float).tiny)
+            worst = min(worst, (float(fdtrc(len(count) - 1, free, ratio)), name))
+    missed = f"lack of fit: it misses its runs by {rms:.0%} (rms), with a trend along {worst[1]}"
+    return missed if worst[1] else ""
 
 
 def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Array) -> tuple[float, float]:

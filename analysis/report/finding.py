@@ -186,7 +186,8 @@ def _along(view: View) -> tuple[tuple[str, ...], dict[str, dict[str, str]]]:
 
 def _unfit(view: View) -> str:
     """Warn of laws that the answer rests on and that miss their runs."""
-    return "".join(f" The law of {family} shows {words}." for family, words in list(view.lack.items())[:MOST])
+    lack = [f" The law of {family} shows {law.lack}." for family, law in view.laws.items() if law.lack]
+    return "".join(lack[:MOST])
 
 
 def _halving(estimate: Estimate, fit: Fit) -> str:

@@ -104,7 +104,7 @@ def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
 
             verdict = predictability(view.tested(family))
             row |= {"predicts": f"predicts: {verdict.predicts}", "why": verdict.reason}
-        rows.append({"predicts": "", "why": "", "lack": family in view.lack} | row)
+        rows.append({"predicts": "", "why": "", "lack": bool(fitted.lack)} | row)
     most = MOST_RIVALLED if rivals and len(rows) > MOST_RIVALLED else 0
     return {"names": list(names), "rows": rows, "rivals": rivals, "most_rivalled": most}
 

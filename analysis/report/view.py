@@ -25,7 +25,6 @@ from isoflop.analysis.fitting.local import Local
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.frontier.frontier import Frontier, frontier
 from isoflop.analysis.holdout.backtest import HeldOut, hold_largest_out
-from isoflop.analysis.holdout.form_error import trend
 from isoflop.analysis.runs.cells import CELL, SEARCHED, SeedNoise
 from isoflop.analysis.runs.levels import LEVELS, Layout, layout, level_index
 from isoflop.analysis.runs.observations import MIXTURES, mixed, units
@@ -76,8 +75,6 @@ class View:
     """For each family the scatter of ln L over seeds."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """For each family that could not be fitted, the reason."""
-    lack: Mapping[str, str] = field(default_factory=dict)
-    """For each family whose law misses its runs along a trend, words for it."""
     unheld: Mapping[str, str] = field(default_factory=dict)
     """For each family that was fitted and has no hold-out, the reason."""
     searched: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -198,10 +195,7 @@ def _with_laws(view: View) -> View:
                 unheld[family] = str(error)
     noise = {family: part.seed_noise for family, part in view.best.groups.items()}
     local = {family: law.local(bent=family in shown) for family, law in laws.items()}
-    lack = {family: words for family, law in laws.items() if (words := trend(law))}
-    notes = (*view.notes, *(f"{family}: {words}" for family, words in lack.items()))
-    view = replace(view, laws=laws, held=held, refused=refused, unheld=unheld)
-    return replace(view, lack=lack, notes=notes, noise=noise, local=local)
+    return replace(view, laws=laws, held=held, refused=refused, unheld=unheld, noise=noise, local=local)
 
 
 def _few(rows: pd.DataFrame) -> pd.DataFrame:
