@@ -159,7 +159,17 @@ CORPORA = {
     "flagship": ["data.path={folder}"],
     "flagship_rates": ["data.path={folder}"],
     "flagship_gpu": ["data.name={folder}", "data.config=null", "data.tokenizer=bytes"],
+    "two_texts_2": ["data.path={folder}"],
 }
+
+
+def words_of(path: Path, folder: Path) -> list[str]:
+    """The words that compose a study; a few lines in a folder stand for a corpus that is elsewhere."""
+    words = [f"study={path.stem}"]
+    if path.stem in CORPORA:
+        (folder / "text.jsonl").write_text("".join(f'{{"text": "{i} {"words " * 400}"}}\n' for i in range(200)))
+        words += ["data.eval_size=4096", *(word.format(folder=folder) for word in CORPORA[path.stem])]
+    return words
 
 
 @pytest.mark.sample(4)
@@ -169,12 +179,8 @@ CORPORA = {
 )
 def test_every_study_has_the_sizes_that_it_states(path: Path, tmp_path: Path) -> None:
     study = OmegaConf.load(path)
-    words = [f"study={path.stem}"]
-    if path.stem in CORPORA:  # a few lines stand for a corpus that is elsewhere
-        (tmp_path / "text.jsonl").write_text("".join(f'{{"text": "{i} {"words " * 400}"}}\n' for i in range(200)))
-        words += ["data.eval_size=4096", *(word.format(folder=tmp_path) for word in CORPORA[path.stem])]
     grids = [*study.hydra.sweeper.grids, *(study.hydra.sweeper.get("larger") or ())]
-    made = composed(words).configs
+    made = composed(words_of(path, tmp_path)).configs
     assert len(made) >= len(grids)
     (first,) = workers.call("isoflop.scaling.estimate:describe", [made[0]])
     assert first.C > 0
@@ -189,8 +195,8 @@ def test_every_study_has_the_sizes_that_it_states(path: Path, tmp_path: Path) ->
 # to count the FLOPs of every size takes minutes; in the suite it is one of each study
 @pytest.mark.nightly
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_a_plan(path: Path) -> None:
-    made = plan([f"study={path.stem}"], device="H100").table
+def test_every_study_is_a_plan(path: Path, tmp_path: Path) -> None:
+    made = plan(words_of(path, tmp_path), device="H100").table
     assert (made[["N", "D", "C", "seconds"]] > 0).all().all()
 
 
