@@ -18,6 +18,8 @@ from isoflop.analysis.solving.descent import MAX_STEPS
 LONGER = 4
 # a draw this many times the estimate, or this small a share of it, is a search that ran away
 FAR = 1e6
+# residuals of 1e-9 are rounding in the data, and so is an interval as narrow, beside its value
+_ROUNDED = 1e-9
 # an interval of one parameter is this much shorter than the region of all of them, sqrt(p F(p, dof) / F(1, dof)):
 # 1.7 to 2.1 for four to seven parameters (Scheffe 1953)
 _REACH = 2.0
@@ -45,8 +47,9 @@ class Estimate:
 
     @property
     def interval(self) -> str:
-        """The interval in words."""
-        return " to ".join("-" if x is None else f"{x:.4g}" for x in (self.low, self.high))
+        """The interval in words, with as many digits as tell its ends apart."""
+        texts = (["-" if x is None else f"{x:.{n}g}" for x in (self.low, self.high)] for n in (4, 6, 8, 10, 12))
+        return " to ".join(next((ends for ends in texts if ends[0] != ends[1]), ["-", "-"]))
 
     def widened(self, values: Array) -> "Estimate":
         """Return the value with bounds that hold these values too; a side where one has no end is open."""
@@ -188,7 +191,7 @@ def _bounded(
         return Estimate(value), f"{_share(float(far.mean()), spread)} without end"
     least = least / value if log else least
     half = t_quantile(level, spread.dof) * max(float(spread.error(values[near])), least)
-    if half == 0:
+    if half <= _ROUNDED * (1.0 if log else abs(value)):
         return Estimate(value), "no resample moves it"
     ends = centre - half, centre + half
     if log:

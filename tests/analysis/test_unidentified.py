@@ -121,6 +121,18 @@ def test_a_parameter_on_its_bound_has_no_interval_of_zero_width() -> None:
     assert (answer.params["alpha"].low, answer.derived["b"].high) == (None, None)
 
 
+def test_runs_without_noise_have_no_interval_as_narrow_as_rounding_and_little_noise_a_visible_one() -> None:
+    N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9.5, 6), np.logspace(8.5, 11, 6)))
+    for interval in ("jackknife", "bootstrap"):
+        answer = fit(pd.DataFrame({"N": N, "D": D, "L": loss(N, D)}), interval=interval, resamples=100)
+        assert [(e.low, e.high) for e in (answer.params | answer.derived).values()] == [(None, None)] * 7
+    noise = 1e-6 * np.random.default_rng(0).normal(size=36)
+    answer = fit(pd.DataFrame({"N": N, "D": D, "L": loss(N, D) * np.exp(noise)}), resamples=100)
+    for estimate in answer.params.values():
+        low, high = map(float, estimate.interval.split(" to "))
+        assert low < high
+
+
 def test_a_share_is_no_advice_where_an_exponent_stands_on_its_bound() -> None:
     rng = np.random.default_rng(1026)
     N, D = (x.ravel() for x in np.meshgrid(np.logspace(7, 9.5, 6), np.logspace(8.5, 11, 6)))
