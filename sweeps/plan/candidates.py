@@ -43,7 +43,7 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
         raise UserError(f"no law suits what varies in {asked.runs}; name one with --law")
     declared = get_law(name)
     cost = asked.cost if asked.cost in grid or not asked.cost else "cost"
-    grid = grid.assign(cost=_product(grid, asked.cost)) if cost == "cost" and asked.cost != cost else grid
+    grid = grid.assign(cost=_priced(grid, asked.cost)) if cost == "cost" and asked.cost != cost else grid
     parts, documents = names(asked.by), []
     for group, rows in have.by(parts).items():
         label, offered = group.by, grid
@@ -61,17 +61,16 @@ def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = 
     print("\n".join(f"  note: {note}" for note in said))
 
 
-def _product(grid: pd.DataFrame, text: str) -> pd.Series:
-    """Return a product or quotient of columns and numbers, row by row; UserError where a word is neither."""
-    cost = pd.Series(1.0, index=grid.index)
-    for sign, word in re.findall(r"(^|[*/])\s*([^*/]*[^*/\s])", text):
-        try:
-            factor = pd.to_numeric(grid[word], errors="coerce") if word in grid else float(word)
-        except ValueError:
-            there = ", ".join(map(str, grid.columns))
-            raise UserError(f"--cost {text}: {word!r} is neither a number nor a column; choose from {there}") from None
-        cost = cost / factor if sign == "/" else cost * factor
-    return cost
+def _priced(grid: pd.DataFrame, text: str) -> pd.Series:
+    """Return an expression of columns and numbers, row by row; UserError where it is none."""
+    odd = sorted((c for c in map(str, grid) if not c.isidentifier()), key=len, reverse=True)
+    quoted = re.sub("|".join(map(re.escape, odd)), r"`\g<0>`", text) if odd else text
+    try:
+        numbers = grid.apply(pd.to_numeric, errors="coerce")
+        return pd.Series(numbers.eval(quoted, engine="python"), grid.index, dtype=float)
+    except Exception as error:  # of any kind: the text may be anything
+        why, there = error if isinstance(error, NameError) else "it is no expression", ", ".join(map(str, grid.columns))
+        raise UserError(f"--cost {text}: {why}; join numbers and columns by + - * / ( ): {there}") from None
 
 
 def _show(law: Law, label: Mapping[str, Any], picks: pd.DataFrame, offered: int) -> None:

@@ -19,7 +19,7 @@ class PlanTable:
     where: Annotated[str, "Rows of it to keep, as for fit"] = ""
     by: Annotated[str, "With --candidates: groups with a law each, as for fit"] = ""
     candidates: Annotated[Path | None, "Instead of a sweep: a table of possible runs (the law's columns, C)"] = None
-    cost: Annotated[str, "Of a candidate: a column, or a product of columns and numbers: gpus*hours; default C"] = ""
+    cost: Annotated[str, "Of a candidate: a column, or an expression of columns: gpus*hours + 5; default C"] = ""
 
 
 @dataclass(frozen=True)
