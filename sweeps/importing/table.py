@@ -144,7 +144,8 @@ def _with_facts(points: pd.DataFrame, config: Mapping[str, Any], naming: Naming)
     columns, constants = naming.columns, naming.constants
     called = dict(columns)
     for ours in (*AMOUNTS, "N"):
-        logged = [name for name in map(str, points) if name != ours and bears(name, NAMES.usual[ours])]
+        there = {*points} | ({*config} if ours == "N" else set())  # of a size that was configured too: model.n_params
+        logged = [name for name in map(str, there) if name != ours and bears(name, NAMES.usual[ours])]
         if ours not in (*called, *points, *constants) and len(logged) == 1:
             called[ours] = logged[0]
     facts = {name: value for name, value in config.items() if name not in constants}
@@ -170,9 +171,11 @@ def _completed(named: pd.DataFrame, points: pd.DataFrame) -> tuple[pd.DataFrame,
         elif known.any() and not known.all():
             rate = amount[known] / step[known]
             named[ours] = np.where(known, amount, np.interp(step, step[known], rate) * step)
-    if "N" not in named and {"C", "D"} <= {*named}:
+    if ("N" not in named or named["N"].isna().all()) and {"C", "D"} <= {*named}:
         named = named.assign(N=float((named["C"] / TRAIN / named["D"]).iloc[-1]))
         notes.append("N is C/(6 D)")
+    if "N" in named:  # which may have been logged once, or follow from what was
+        named = named.assign(N=named["N"].ffill().bfill())
     if "C" not in named and {"N", "D"} <= {*named}:
         named = named.assign(C=TRAIN * named["N"] * named["D"])
         notes.append("C is 6 N D: no FLOPs were logged")

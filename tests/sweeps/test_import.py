@@ -243,6 +243,38 @@ def test_amounts_that_were_logged_at_other_times_are_interpolated_and_plans_are_
     assert "D is that of the whole run: a share of it by the steps" in read.notes
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"config": {"model": {"n_params": 10}}}, {"step": 1, "val_loss": 3}, {"step": 2, "val_loss": 2}],
+        [{"step": 0, "n_params": 10}, {"step": 1, "val_loss": 3}, {"step": 2, "val_loss": 2}],
+        [
+            {"step": 1, "val_loss": 3, "tokens": 5},
+            {"step": 2, "val_loss": 2, "tokens": 10},
+            {"step": 3, "total_flos": 900},
+        ],
+    ],
+)
+def test_a_size_is_that_of_every_row_however_it_was_logged(lines: list[Any], tmp_path: Path) -> None:
+    """In a part of the config, once at the beginning, or by FLOPs that were logged apart from the data."""
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    import_logs(str(tmp_path), tmp_path / "runs.csv", tmp_path / "curves.csv")
+    assert list(pd.read_csv(tmp_path / "runs.csv")["N"]) == [10, 10]
+    assert list(pd.read_csv(tmp_path / "curves.csv")["N"]) == [10, 10]
+
+
+@pytest.mark.parametrize("name", ["lr-AdamW", "lr-AdamW/pg1"])
+def test_the_rate_that_lightning_watches_is_lr(name: str, tmp_path: Path) -> None:
+    from pytorch_lightning.loggers import CSVLogger
+
+    logger = CSVLogger(tmp_path, name="a", version="")
+    for step in range(3):
+        logger.log_metrics({"train_loss": 3.0 - step, name: 0.1 * step, "lr-AdamW/pg2": 7.0}, step)
+    logger.save()
+    import_logs(str(tmp_path), tmp_path / "runs.csv", tmp_path / "curves.csv")
+    assert list(pd.read_csv(tmp_path / "curves.csv")["lr"]) == pytest.approx([0.0, 0.1, 0.2])
+
+
 def test_a_loss_that_is_no_number_any_more_is_a_diverged_run(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
         '{"step": 1, "val_loss": 2}\n{"step": 2, "val_loss": NaN}\n{"step": 3, "val_loss": NaN}\n'

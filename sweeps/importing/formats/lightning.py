@@ -4,6 +4,7 @@ Lightning counts the steps from 0: a value at step 9 was logged after ten.
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ import yaml  # type: ignore[import-untyped]
 from isoflop.sweeps.importing.log import Found, Log, numbers, plain
 
 TITLE, RANK, NAME = "Lightning metrics.csv", 3, "metrics.csv"
+# what its LearningRateMonitor calls the rate of an optimizer, and of its first group of parameters
+RATE = re.compile(r"^lr-[^/]+(/pg1)?$")
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -43,7 +46,7 @@ def _read(name: str, file: Path) -> Log:
             if None in row or None in row.values():
                 log.damage = f"{file.name} ends in a line that is cut"
                 continue
-            point = numbers({key: value for key, value in row.items() if value != ""}, log.left_out)
+            point = numbers({RATE.sub("lr", key): x for key, x in row.items() if x != ""}, log.left_out)
             if "step" not in point:
                 raise ValueError("it has no column step, as the CSVLogger writes it")
             log.points.append(point | {"step": point["step"] + 1})

@@ -4,7 +4,6 @@ It counts the batch of one process without accumulated gradients, so that batch 
 that `include_num_input_tokens_seen` counts, from total_flos and N, or from a batch that the user gives.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -36,9 +35,9 @@ def find(source: str) -> Iterator[Found]:
 
 
 def _read(name: str, file: Path) -> Log:
-    state = json.loads(files.read_bytes(file))  # losses that Python wrote as NaN too
-    if not isinstance(state, dict) or not isinstance(state.get("log_history"), list):
-        raise ValueError("it is no state of a Trainer: it has no log_history")
+    state = files.read_mapping(file)  # losses that Python wrote as NaN too
+    if not isinstance(state.get("log_history"), list):
+        raise ValueError(f"{file.name} is no state of a Trainer, or was cut: it has no log_history")
     log = Log(name, name)
     model = files.read_mapping(beside) if (beside := file.with_name("config.json")).is_file() else {}
     log.config = plain({**model, **{k: v for k, v in state.items() if k not in OWN}}, log.left_out)
