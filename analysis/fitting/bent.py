@@ -1,13 +1,12 @@
 """What a law says where its terms may bend among the runs: intervals of a fit hold only if its form does.
 
-A mild break moves E and the slopes by many standard errors while no residual shows it, since E moves with it. So the
-law is also taken with each column's logarithm z bent at a quarter, half or three quarters of its range, z + bend ln(1 +
-e^(z - z0)), as the broken power law of Caballero et al. 2023 (arXiv:2210.14891) with a break of one e-fold. One step of
-Newton from the optimum finds the bends; by how much they inflate a standard error widens the interval of the fit (the
-variance inflation of an extended regression; Draper and Smith, Applied Regression Analysis).
-
     fitted = fit(runs, "chinchilla")
     fitted.params["E"].low, fitted.local(bent=True).bent["E"].low     # 1.66, 1.02
+
+A mild break moves E and the slopes while no residual shows it. So the law is also taken with each column's logarithm z
+bent at a quarter, half or three quarters of its range, z + bend ln(1 + e^(z - z0)), as the broken power law of
+Caballero et al. 2023 (arXiv:2210.14891) with a break of one e-fold. One step of Newton finds the bends; by how much
+they inflate a standard error widens the interval of the fit (Draper and Smith, Applied Regression Analysis).
 """
 
 from collections.abc import Callable, Mapping
@@ -35,13 +34,8 @@ _STEP = 1e-3
 
 
 def bend(optimum: Optimum, rows: pd.DataFrame, local: Local, params: Mapping[str, Estimate]) -> Local:
-    """Return local quantities with the intervals of E and of the exponents, of those that have one, if terms bend.
-
-    optimum  of the law
-    rows     the fitted rows
-    local    the local quantities of the law
-    params   its parameters
-    """
+    """Return local quantities with the intervals of E and of the exponents, of those that have one, if terms bend: from
+    the optimum of the law, the fitted rows, the local quantities and the parameters."""
     known = {name: params[name] for name in ("E",) if name in params}
     known |= {name: e for name, e in sorted(local.estimates.items()) if name.startswith(EXPONENT)}
     found = {name: e for name, e in known.items() if e.low is not None and e.high is not None}

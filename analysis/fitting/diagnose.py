@@ -133,10 +133,7 @@ def still_allowed(problem: Problem, u: Array, places: Array, kappa: float, dof: 
 
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
     """Return the fewest runs that give an interval: two more than the parameters that only differences between runs
-    identify.
-
-    Where every run is one row, those are all parameters; marks along a run tell the terms of the data by themselves.
-    """
+    identify, which are all where every run is one row."""
     _, jacobian = problem.linearise(u[None])
     slope = jacobian[0] if problem.objective.raw else jacobian[0] * problem.predict(u[None])[0]
     if problem.scale is not None:  # rows of a run that count differently differ in their weight alone
@@ -223,9 +220,8 @@ def _indistinct(problem: Problem, u: Array) -> frozenset[str]:
 def _hidden(problem: Problem, u: Array, kappa: float, limit: float) -> dict[str, str]:
     """Return a sentence for each exponent that these rows could not identify if it were a usual one.
 
-    Where an axis is short, noise alone makes some curvature that looks like a large exponent, which its profile then
-    tells from a third of itself. Its standard error follows from the slope and the noise, whatever the exponent: a
-    usual one has to be told from its `flat`-th part.
+    Where an axis is short, noise alone makes some curvature that looks like a large exponent. Its standard error
+    follows from the slope and the noise: a usual exponent has to be told from its `flat`-th part.
     """
     sentences: dict[str, str] = {}
     if not is_short(problem):

@@ -3,8 +3,7 @@
     print(fit(read_runs("runs.csv"), "chinchilla"))                # a table
     fit_groups(runs, "chinchilla", by=["family"], share=["E"])     # one E for all families
 
-Fits are those of a table and of its parts, each made once: what a claim has fitted, a figure and a scorecard find
-again. They are handed on explicitly, and live as long as the runs that they are made for.
+Fits are those of a table and of its parts, each made once, for claims, figures and scorecards alike.
 
     fits = Fits(as_runs(runs))
     lstm = fits.runs.select("family = 'lstm'")
@@ -67,11 +66,8 @@ def fit(
 
 
 def fit_near(runs: RunsLike, law: str | Law, near: Fit, *, by: dict[str, Any] | None = None, **options: Any) -> Fit:
-    """Fit almost the same rows or with almost the same `options` as another fit of the law, in less time.
-
-    The search begins where that of `near` ended, at what noise could not tell from it and at a few fresh starts; in
-    full where these disagree.
-    """
+    """Fit almost the same rows or with almost the same `options` as another fit of the law, in less time: the search
+    begins where that of `near` ended, and is made in full where a few fresh starts disagree."""
     law, settings = get_law(law), Settings(**options)
     return fit_rows(law, observed(as_runs(runs), law, settings), settings, by or {}, near)
 

@@ -1,11 +1,10 @@
 """Groups that are fitted together: one alone, or several that have some parameters in common.
 
-The joint law of several takes the number of the group as one more column, and its own parameters carry the group's
-name, so that the optimiser, the status and the intervals are those of any other law. Starts come from fits of the
-groups alone with the shared parameters held at values between theirs. One group alone is its own joint law.
-
     together = Groups(law, ("E",), (Group({"family": "mlp"}, mlp), Group({"family": "lstm"}, lstm)))
     together.joint_law().params     # E, A[mlp], alpha[mlp], ..., A[lstm], ...
+
+The joint law takes the number of the group as one more column, and its own parameters carry the group's name. Starts
+come from fits of the groups alone with the shared parameters held at values between theirs.
 """
 
 from collections.abc import Sequence

@@ -1,16 +1,15 @@
 """How the noise between seeds changes with scale: exponents in a law's columns, learnt from replicates.
 
-Replicates are runs that differ only in their seed. Within a cell of n of them the sample variance of ln L is sigma^2
-chi^2_(n-1) / (n - 1) whatever the law, so that ln sigma^2 = c_group + 2 sum p ln column is a generalised linear model
-of gamma errors with known dispersion: residual maximum likelihood (Verbyla 1993, J. R. Statist. Soc. B 55: 493-508).
-All groups share the exponents, each has its level. The marks of a run move together: their correlation, by moments,
-enters the errors of the exponents. Exponents that are told from none are shrunk by the spread that they show beyond
-their errors, those of a group towards all groups' (empirical Bayes, Morris 1983, J. Am. Statist. Assoc. 78: 47-55).
-Rows are weighed by it only where replicates tell it from none: larger runs that repeat better count for more.
-
     trend = noise_trend([cnn, lstm], ["N", "D"])
     trend.exponents[0], trend.told     # array([-0.02, -0.29]), True
     weighted([prepared], get_law("chinchilla"), "seed")[0].scale     # noise of the typical row over that of each row
+
+Within a cell of n replicates, runs that differ only in their seed, the sample variance of ln L is sigma^2 chi^2_(n-1) /
+(n - 1) whatever the law, so that ln sigma^2 = c_group + 2 sum p ln column is a generalised linear model of gamma errors
+with known dispersion: residual maximum likelihood (Verbyla 1993, J. R. Statist. Soc. B 55: 493-508). All groups share
+the exponents, each has its level; the correlation of a run's marks, by moments, enters the errors. Exponents that are
+told from none are shrunk, those of a group towards all groups' (empirical Bayes, Morris 1983, J. Am. Statist. Assoc.
+78: 47-55). Rows are weighed by it only where replicates tell it from none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -234,10 +233,8 @@ def _shrunk(
 
 
 def weighted(parts: Sequence[Observations], law: Law, weights: str) -> list[Observations]:
-    """Return the rows of groups with the scale of their residuals, if they are to be weighed.
-
-    TooFewRowsError where replicates are asked for and tell nothing.
-    """
+    """Return the rows of groups with the scale of their residuals, if they are to be weighed; TooFewRowsError where
+    replicates are asked for and tell nothing."""
     if weights == NOISE:
         return [_scaled(part, part.table.numbers([NOISE])[NOISE].to_numpy(float)) for part in parts]
     names = [name for name in law.columns if name in _SCALE or name.startswith(_COUNTS)] or list(law.columns[:1])

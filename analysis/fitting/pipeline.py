@@ -75,10 +75,8 @@ class _Solved:
 
 
 def fit_together(groups: Groups, settings: Settings, near: Array | None = None) -> list[Fit]:
-    """Fit all groups; TooFewRowsError if there are fewer rows than parameters.
-
-    near: where the optimum of almost the same problem lies, (k, free), as in `search_optimum`.
-    """
+    """Fit all groups; TooFewRowsError if there are fewer rows than parameters. near: where the optimum of almost the
+    same problem lies, (k, free), as in `search_optimum`."""
     rows, joint = groups.rows(), groups.joint_settings(settings)
     part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)

@@ -1,11 +1,10 @@
 """Rolling hold-outs: fit the smaller runs, predict the larger ones, and compare with naive guesses and seed noise.
 
-Quality of fit within the range is no evidence (Chinchilla's points: the training order of three objectives is the
-reverse of their order on the 104 held-out ones), so a law is judged by what it says of runs that it has not seen.
-
     test = backtest(runs, "power_offset(D)", axis="D")
     test.last.errors          # ln(predicted / observed) of the largest size, one row per run
     test.coverage             # (5, 6): five of six held-out losses inside their 90 % interval
+
+Quality of fit within the range is no evidence, so a law is judged by what it says of runs that it has not seen.
 """
 
 from collections.abc import Sequence
@@ -141,8 +140,7 @@ def hold_out(
     fits      where fits of these runs are kept
     options   those of `Fits.law`, with `near` a fit to almost the same rows, where the search may begin
 
-    The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say. A row of
-    `test` that is also one of `train` is predicted, and is not held out.
+    The bands, at LEVEL, hold noise, parameters and the error of the form that hold-outs within `train` say.
     """
     train = as_runs(train)
     columns, noise = get_law(law).columns, float("nan")
@@ -166,10 +164,8 @@ def hold_out(
 
 
 def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None = None) -> HeldOut:
-    """Fit the law without the largest C and predict every run; `held` marks the runs that the fit did not see.
-
-    near  the fit of the law to all runs, where the search begins
-    """
+    """Fit the law without the largest C, the search beginning at its fit `near` to all runs, and predict every run;
+    `held` marks the runs that the fit did not see."""
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"a hold-out needs 3 different C, and there are {int(index.max()) + 1}")
@@ -187,9 +183,8 @@ def backtest(
     """Roll the hold-out along `axis` (D, N or C), at most `folds` times, with cuts where a prediction's bands have them
     (cuts.py), the last before the top.
 
-    `runs` are those of one group; `fits` and `options` are those of `hold_out`. A cut leaves more different
-    points to fit than the law has parameters, since a curve through all its points says nothing of the next; only the
-    last cut is always made. FitError where the axis has fewer than three levels.
+    `runs` are those of one group; `fits` and `options` are those of `hold_out`. A cut leaves more different points to
+    fit than the law has parameters, but for the last. FitError where the axis has fewer than three levels.
     """
     runs = as_runs(runs).usable
     rows = runs.frame

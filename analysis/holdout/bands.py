@@ -1,11 +1,10 @@
 """Put bands around runs that have not been made: noise, parameters and the error of the law's form.
 
-The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
-distance asked for (form_error.py), and from how far the laws that did well at theirs lie from it (stacking.py).
-Hold-outs are fits of fewer rows: what they missed for that is no error of the form and comes off, so that noise,
-parameters and form add up, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946).
-
     bands(fit(rows, "chinchilla"), pd.DataFrame({"N": [1e9], "D": [2e10]}))      # value, low, high, band
+
+The error of the form is learnt twice, and the larger counts: from the law's own rolling hold-outs, scaled to the
+distance asked for (form_error.py), and from how far the laws that did well at theirs lie from it (stacking.py). Noise,
+parameters and form add up, and Student's t has the degrees of freedom of their sum (Satterthwaite 1946).
 """
 
 from dataclasses import dataclass, replace
@@ -53,10 +52,8 @@ class _Hindsight:
 
 
 def look_back(fit: Fit | Average, sign: int = 1, *, rivals: bool = True) -> _Hindsight | None:
-    """Hold out the rows above the others (below them with sign -1), once for each fit; None where there is no fit.
-
-    rivals   whether other laws are held out beside it
-    """
+    """Hold out the rows above the others (below them with sign -1), and with `rivals` other laws beside it, once for
+    each fit; None where there is no fit."""
     if not isinstance(fit, Average):
         if (optimum := fit.optimum) is None:
             return None
@@ -156,10 +153,8 @@ def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals
 
 
 def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> Variances | None:
-    """Return the variances of a law or of an average at some places, given those of the form; None without a fit.
-
-    An average has no resamples: its parameters vary as the Jacobians of its laws say.
-    """
+    """Return the variances of a law or of an average (as the Jacobians of its laws say) at some places, given those of
+    the form; None without a fit."""
     if isinstance(fit, Average):
         if fit.stack is None or fit.table is None:
             return None

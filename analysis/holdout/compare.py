@@ -1,13 +1,12 @@
 """Compare laws by what they say of runs they have not seen, beside naive guesses and the noise of seeds.
 
-Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
-given; so do the straight line through the logarithms and the last value seen. They are ranked by the late cuts, those
-that leave no more than a stated factor to the top: a cut far below asks for a longer reach than the next run does, and
-its refits, of few rows, favour laws of few parameters. In-sample error plays no part in the order; where runs are
-replicated, lack of fit is tested beside it.
-
     comparison = compare(runs, ["power", "chinchilla", "best"], axis="C")
     comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
+
+Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
+given; so do the straight line through the logarithms and the last value seen. They are ranked by the late cuts, those
+that leave no more than a stated factor to the top, since a cut far below favours laws of few parameters. Where runs are
+replicated, lack of fit is tested beside it.
 """
 
 import itertools
@@ -247,11 +246,8 @@ def _by_cut(name: str, errors: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _late(by_cut: pd.DataFrame, reach: float) -> pd.Series:
-    """Return the error of each law at the cuts that leave up to `reach` to the top, at the last where none does.
-
-    A cut that only some laws could be fitted at would compare them at different tasks: it has no say where all were
-    fitted at another.
-    """
+    """Return the error of each law at the cuts that leave up to `reach` to the top, at the last where none does;
+    without the cuts that only some laws could be fitted at, where all were fitted at another."""
     late = by_cut[by_cut["reach"] <= max(reach * (1 + SAME_LEVEL), by_cut["reach"].min())]
     squares = late.assign(square=late["rmsle"] ** 2).pivot(index="law", columns="cut", values="square")
     common = squares.dropna(axis=1)

@@ -1,12 +1,11 @@
 """The hold-out engine: cut some rows, refit the law to one side of each cut, and read its errors on the other side.
 
-Rows are cut along the scale of a run, the sum of the logarithms of its size, data or compute. The law is fitted to what
-lies on one side of each cut and predicts the other (leave-future-out; Buerkner, Gabry and Vehtari 2020,
-arXiv:1902.06281). A row that is held out weighs 0, so all refits are one batch of the solver.
-
     cuts = roll(problem.columns, sizes_of(["N", "D"]))       # masks of rows, and distances beyond them
     folds = refit_folds(problem, u, cuts, noise=.004)        # one Fold for each cut
     [fold.mean_square for fold in folds]
+
+Rows are cut along the scale of a run, the sum of the logarithms of its size, data or compute (leave-future-out;
+Buerkner, Gabry and Vehtari 2020, arXiv:1902.06281). A row that is held out weighs 0, so all refits are one batch.
 """
 
 import itertools
@@ -174,8 +173,7 @@ def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Seq
 def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
     """Return why a refit to these rows (rows,) would say nothing of the others; empty where it counts.
 
-    Rows that identify no parameter, since two columns are one axis, may still predict along that axis: a refit is
-    refused where the others leave it.
+    Rows of which two columns are one axis may still predict along it: a refit is refused where the others leave it.
     """
     places = len(np.unique(np.stack(problem.columns, -1)[fitted], axis=0))
     if places <= len(problem.free):
@@ -207,10 +205,8 @@ def sizes_of(columns: Sequence[str]) -> list[bool]:
 
 
 def distance(columns: Sequence[Array], rows: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Array:
-    """Return how far places lie beyond the largest rows (with sign -1 below the smallest), in scale or in one column.
-
-    A natural logarithm, 0 for what lies inside.
-    """
+    """Return how far places lie beyond the largest rows (with sign -1 below the smallest), in scale or in one column: a
+    natural logarithm, 0 for what lies inside."""
     x, z = (sign * np.log(np.stack(part, axis=-1)) for part in (columns, rows))
     far = (x - z.max(0)).max(-1)
     along = x[:, np.asarray(sizes)].sum(-1) - z[:, np.asarray(sizes)].sum(-1).max()
@@ -249,10 +245,8 @@ def _masks(z: Array, along: Array, most: int) -> NDArray[np.bool_]:
 
 
 def cut_levels(z: Array, along: Array, most: int) -> Array:
-    """Return the values (cuts,) of a coordinate (rows,), a logarithm, up to which rows z (rows, columns) are fitted.
-
-    From the deepest cut, evenly over the last factor DEEPEST, each leaving FEWEST places or more.
-    """
+    """Return the values (cuts,) of a coordinate (rows,), a logarithm, up to which rows z (rows, columns) are fitted:
+    from the deepest cut, evenly over the last factor DEEPEST, each leaving FEWEST places or more."""
     along = np.round(along, ROUNDED)
     levels = np.unique(along)
     # what is level with the last is held out with it

@@ -5,8 +5,7 @@
     load_forecast("forecast.json").digest           # of the whole file: an edit is seen
 
 The file holds hashes of the rows that were fitted, so that they are never counted as outcomes; what two naive lines
-predict; and the slopes of the law, which move a prediction to a run that lies near a point.
-analysis/claims/forecasts.py scores it.
+predict; and the slopes of the law, by which analysis/claims/forecasts.py moves a prediction to a run near a point.
 """
 
 import hashlib

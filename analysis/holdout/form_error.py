@@ -1,22 +1,19 @@
 """The error of a law's form: how fast it grows beyond the fitted rows, by hold-outs, and whether it shows among them.
 
-To first order, the error of a form is an offset and a slope: it grows in proportion to the distance d beyond the
-fitted rows, a logarithm. So a hold-out errs by a Gaussian of variance noise^2 + own^2 + edge^2 + slope^2 d^2, where own
-is the standard error of the refit itself, which saw fewer rows than the fit: what it missed for that is no error of the
-form (the variance of prediction of a regression; Draper and Smith, Applied Regression Analysis, 3.1). Edge and slope
-are averaged over their likelihood (a few cuts identify them poorly, and the likeliest is often 0), where each cut
-counts once, since its errors go together.
-
     from isoflop.analysis.holdout.cuts import refit_folds, roll, sizes_of
 
     folds = refit_folds(problem, u, roll(problem.columns, sizes_of(["N", "D"])), noise=0.004)
     form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, cuts=5)
     lack_of_fit(runs, "chinchilla").p           # 0.41: no sign of a wrong form
 
-Among the rows, the residuals of a least-squares fit split into what replicates share (the law's own error, and their
-common noise) and what they do not (pure error); their ratio is an F test (Fisher 1922; Draper and Smith, Applied
-Regression Analysis). The run is the unit: means of runs are tested against the scatter of replicated runs, and, where
-runs have several marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p
+To first order it grows in proportion to the distance d beyond the fitted rows, a logarithm. So a hold-out errs by a
+Gaussian of variance noise^2 + own^2 + edge^2 + slope^2 d^2, where own is the standard error of the refit itself (the
+variance of prediction of a regression; Draper and Smith, Applied Regression Analysis, 3.1). Edge and slope are averaged
+over their likelihood, where each cut counts once, since its errors go together.
+
+Among the rows, the residuals of a least-squares fit split into what replicates share and pure error; their ratio is an
+F test (Fisher 1922; Draper and Smith). Means of runs are tested against the scatter of replicated runs, and, where runs
+have several marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p
 counts twice.
 """
 
@@ -76,10 +73,9 @@ class FormError:
         return np.asarray(far * np.maximum(far / self.tested, 1.0))
 
     def student(self, far: Array) -> tuple[Array, Array]:
-        """Return the squared scale and the degrees of freedom of Student's t at distances beyond the fitted rows.
-
-        Averaged over edge and slope, an error is a scale mixture of Gaussians; this t has its variance and kurtosis.
-        """
+        """Return the squared scale and the degrees of freedom of Student's t at distances beyond the fitted rows:
+        averaged over edge and slope, an error is a scale mixture of Gaussians, of whose variance and kurtosis this t
+        is."""
         variance = self.variance(far)
         parts = np.stack([(far > 0).astype(float), self._grown(far) ** 2], axis=-1)
         spread = np.einsum("...i,ij,...j->...", parts, self.doubt, parts)
@@ -197,10 +193,8 @@ class LackOfFit:
 
 
 def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
-    """Fit `law` by least squares of log residuals and set its error against that of replicates.
-
-    `options` go to fit; the loss that they name does not matter here.
-    """
+    """Fit `law` by least squares of log residuals, with `options` of fit but its loss, and set its error against that
+    of replicates."""
     from scipy.special import fdtrc
 
     alike = _cells(as_runs(runs, run).usable.frame)

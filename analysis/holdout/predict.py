@@ -4,9 +4,6 @@ result = fit(runs, "chinchilla")
 predict(result, {"C": 1e21})["N_opt"]               # Estimate(...)
 predict(result, {"N": 1e9, "D": 2e10})["predicts"]  # 'yes': what its hold-outs say, whatever its parameters
 print(score(predict_points([result], runs), "L", level=0.9))     # RMSLE and coverage
-
-In two steps, by a law of the loss and one from the loss to a score, the errors of both are independent: half-widths add
-up as variances do, each side by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,10 +91,9 @@ def predict_then(first: Fit | Average, second: Fit, at: Mapping[str, float], lev
 def then_points(
     table: pd.DataFrame, fits: Sequence[Fit | Average], seconds: Mapping[tuple[Any, ...], Fit], level: float = 0.9
 ) -> pd.DataFrame:
-    """Add to a table of `predict_points` the target of a second law of each group's prediction, and its band.
-
-    seconds   fits of the second law, by the values of the columns that the fits were grouped by
-    """
+    """Add to a table of `predict_points` the target of a second law of each group's prediction, and its band, by the
+    fits of the second law, whose keys are the values of the columns of the groups. The errors of both are independent:
+    half-widths add up as variances do."""
     for fit in fits:
         mine = _rows_of(fit, table) & table["value"].notna().to_numpy()
         if (second := seconds.get(tuple(fit.by.items()))) is not None and mine.any():

@@ -1,18 +1,15 @@
 """Judge whether a law predicts by its rolling hold-outs, whatever the status of its parameters.
 
-A law whose parameters trade against one another may predict well, and one that converged may not. At its hold-outs a
-law is set beside the naive guesses (the last value, the straight line through the logarithms), the laws that suit the
-same columns, and the scatter of rows; mean squares are compared by F tests in which a cut is one degree of freedom,
-since its errors go together.
+    predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs, ...')
+
+A law is set beside the naive guesses (the last value, the straight line through the logarithms), the laws that suit the
+same columns, and the scatter of rows, by F tests of mean squares in which a cut is one degree of freedom.
 
 unknown   fewer than two hold-outs, or none that reaches as far as is asked, within a factor of two
 no        the last value comes nearer, and that is no chance of rows or of refits of few rows
 rivalled  another law or the straight line is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
-unknown   no significant gain over the last value, or a curve whose last hold-outs all err in one direction: what
-          bends it away from the law goes on beyond
-
-    predictability(fit(rows, "chinchilla"))     # Predictability(predicts='yes', reason='at 6 hold-outs, ...')
+unknown   no significant gain over the last value, or a curve whose last hold-outs all err in one direction
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,10 +125,8 @@ def _scatter(fit: Fit | Average) -> float:
 def judge(
     mine: Array, laws: dict[str, Array], naive: dict[str, Array], noise: float, *, raw: bool = False
 ) -> Predictability:
-    """Judge by mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses.
-
-    NaN where a cut was not fitted; `noise` is what the scatter of rows makes of an error.
-    """
+    """Judge by mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses, NaN where a cut was
+    not fitted; `noise` is what the scatter of rows makes of an error."""
     cuts = int(np.isfinite(mine).sum())
     if cuts < FEWEST_CUTS:
         few = "one hold-out alone proves nothing" if cuts else "no row could be held out"

@@ -1,16 +1,14 @@
 """Measure how many times less compute one family, recipe or data set needs than another for the same loss.
 
-Each group has a law of its own. The compute of a loss is the least that reaches it by that law: along the best split of
-size and data where the runs identify one, else at the D/N of the runs; of a law over C, or over a single column, that
-column itself. A place is a loss, or a compute that the slower of the two spends.
-
     from isoflop.analysis.fitting.fit import fit_groups
 
     fits = fit_groups(runs, "power(D)", by=["family"])
     faster = speedup(fits[0], fits[1], {"L": 2.6})
     faster.estimate, faster.extrapolated      # Estimate(...), and what lies outside the fitted range, in words
 
-The measure is that of Hernandez and Brown 2020, arXiv:2005.04305, and of Ho et al. 2024, arXiv:2403.05812.
+The compute of a loss is the least that reaches it by the law of a group: along the best split where the runs identify
+one, else at the D/N of the runs; of a law over C, or over a single column, that column itself. The measure is that of
+Hernandez and Brown 2020, arXiv:2005.04305, and of Ho et al. 2024, arXiv:2403.05812.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -127,10 +125,8 @@ def _beyond(fits: Sequence[Fit], spent: Sequence[float], loss: float) -> str:
 
 @np.errstate(all="ignore")  # a law may overflow far from its rows, and then has no value there
 def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list[Speedup | None]:
-    """Return for each fit its speed-up over the slowest at this place; None for the slowest and where there is no fit.
-
-    At a compute the slowest fit has the greatest loss there; at a loss it needs the most compute.
-    """
+    """Return for each fit its speed-up over the slowest at this place (at a compute, the one with the greatest loss);
+    None for the slowest and where there is no fit."""
     able = [i for i, fit in enumerate(fits) if fit.objective is not None]
     if len(able) < 2:
         return [None] * len(fits)
@@ -164,10 +160,8 @@ def label(fit: Fit) -> str:
 
 
 class Route:
-    """Compute and loss of a law along the best split, or along the rays of the runs where none is identified.
-
-    fit   a fitted law of a size and of data, of C, or of one column that stands for it
-    """
+    """Compute and loss of a fitted law, of a size and of data, of C, or of one column that stands for it: along the
+    best split, or along the rays of the runs where none is identified."""
 
     def __init__(self, fit: Fit) -> None:
         law, rows = fit.law, fit.rows
@@ -255,10 +249,8 @@ class Route:
 def _ratio(
     value: float, parts: Sequence[tuple[Fit, Callable[..., Any], float]], level: float
 ) -> tuple[Estimate, float | None, float, str]:
-    """Return a ratio of two independent fits: the variances of its logarithm that each makes alone add up.
-
-    The error of the form contains that of the parameters, as in bands.py: the larger counts.
-    """
+    """Return a ratio of two independent fits: the variances of its logarithm that each makes alone add up, of
+    parameters or of the form, whichever is larger (bands.py)."""
     lows, highs, errors, dofs = [], [], [], []
     for fit, function, form in parts:
         if fit.optimum is None or fit.optimum.spread is None:

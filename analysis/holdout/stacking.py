@@ -1,12 +1,12 @@
 """Which law: the average of those that suit the columns, weighed by what they said of rows that they had not seen.
 
-Weights are in proportion to the predictive density of the rolling hold-outs under each law (pseudo-BMA of Geisser and
-Eddy 1979 by leave-future-out; Yao, Vehtari, Simpson and Gelman 2018, arXiv:1704.02030, section 3.4), each cut counting
-as one row, since its errors go together, and the scale of errors learnt from the other cuts. In-sample fit has no say.
-
     mean = stack_laws(Problem(law, columns, L, Objective()))
     mean.weights                           # {'multiplicative': 0.71, 'farseer': 0.24, ...}
     mean.predict({"N": columns[0], "D": columns[1]})
+
+Weights are in proportion to the predictive density of the rolling hold-outs (pseudo-BMA of Geisser and Eddy 1979 by
+leave-future-out; Yao, Vehtari, Simpson and Gelman 2018, arXiv:1704.02030, section 3.4), each cut counting as one row,
+and the scale of errors learnt from the other cuts.
 """
 
 from collections.abc import Sequence
@@ -198,11 +198,8 @@ def _member(rows: Problem, law: Law, cuts: Cuts) -> Member | None:
 
 
 def weigh(folds: Sequence[Sequence[Fold]], noises: Sequence[float]) -> Array:
-    """Return the weights (laws,) from the predictive density of the hold-outs of each cut, learnt from the other cuts.
-
-    Of n cuts n - 1 count, since one is used up in learning how large errors are: from a single cut weights are even. A
-    law that had too few rows at a cut counts there as the worst of the others.
-    """
+    """Return the weights (laws,) from the predictive density of the hold-outs of each cut, learnt from the other cuts,
+    so that of n cuts n - 1 count. A law that had too few rows at a cut counts there as the worst of the others."""
     scores = np.stack([left_out_scores(mine, noise) for mine, noise in zip(folds, noises, strict=True)], axis=-1)
     scores = scores[~np.isnan(scores).all(1)]
     if not len(scores):

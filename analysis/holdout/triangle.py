@@ -1,9 +1,5 @@
 """Hold laws out together: one refit of a law at each cut, read by every later cut as what was known by then.
 
-The refit to the rows up to one level predicts all rows beyond; those of them up to a later level are the hold-outs from
-which the later cut learns how far the law errs and how laws are weighed. So a law takes a refit for each level, and all
-of them are one batch that begins at its optimum on all rows.
-
     from isoflop.analysis.fitting.fit import fit
 
     laws = {name: fit(runs, name) for name in ("chinchilla", "kaplan")}
@@ -11,6 +7,9 @@ of them are one batch that begins at its optimum on all rows.
     triangle = Triangle(rows, laws, "C", cuts_along(rows, ["N", "D"], "C", 6))
     triangle.held_out("chinchilla")            # a HeldOut for each cut: predicted, low, high, baselines, errors
     triangle.held_out("chinchilla", ("chinchilla", "kaplan"), mean=True)     # of their average
+
+The refit to the rows up to one level predicts all rows beyond; those up to a later level are the hold-outs from which
+the later cut learns how far the law errs and how laws are weighed.
 """
 
 from collections.abc import Mapping, Sequence
