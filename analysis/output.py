@@ -105,10 +105,8 @@ def fitted(fits: Any) -> list[Any]:
 
 
 def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: bool, then: Any = ()) -> None:
-    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits.
-
-    then   fits of a second law, of the loss that the first predicts, for groups of the same names
-    """
+    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits; then: fits
+    of a second law, of the loss that the first predicts."""
     from isoflop.analysis.holdout.predict import as_text, predict, predict_then, to_json
     from isoflop.analysis.holdout.speedup import least_compute, speedups
 
@@ -146,10 +144,8 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
 
 
 def show_points(fits: Any, points: Any, level: float, out: Path | None, as_json: bool, then: Any = ()) -> None:
-    """Write or print a table of predictions, and score them where the target is known.
-
-    then   fits of a second law, as in `show_predictions`
-    """
+    """Write or print a table of predictions, and score them where the target is known; then: as in
+    `show_predictions`."""
     from isoflop.analysis.holdout.predict import predict_points, score, then_points
 
     by = list(fits[0].by)

@@ -47,11 +47,8 @@ def _compute_for(fit: Fit, C: float, factor: float) -> float:
 
 
 def served(fit: Fit, C: float, tokens: float) -> dict[str, float]:
-    """Return the size and data that reach the loss of the best split at C for the least compute in training and
-    serving.
-
-    `tokens` are served over the model's life, at 2 N FLOPs each. Sardana et al. 2024, arXiv:2401.00448.
-    """
+    """Return the size and data that reach the loss of the best split at C for the least compute in training and in
+    serving `tokens` over the model's life, at 2 N FLOPs each (Sardana et al. 2024, arXiv:2401.00448)."""
     v = fit.values
     N, D = (float(fit.law.curve(name, C, v)) for name in ("N_opt", "D_opt"))
     reach = v["A"] * N ** -v["alpha"] + v["B"] * D ** -v["beta"]

@@ -1,11 +1,12 @@
 """What to train for a compute, in one sentence: size, data, expected loss, and on what that rests.
 
-The size is the law's where the law is identified, else that of the isoFLOP minima, else of the envelope. Its interval
-covers that of the law and that of the minima, if both exist: the two err for different reasons (arXiv:2603.22339).
-
     from isoflop.analysis.frontier.frontier import frontier
+
     print(frontier(read_runs("runs.csv"), target=[1e21]).decisions[0])
     # At 1e21 FLOPs: N 2.1B (2B to 2.3B), D 78B; expected loss 2.64 (2.61 to 2.66); 30 % more or less N costs 0.17 % ...
+
+The size is the law's where it is identified, else that of the isoFLOP minima, else of the envelope. Its interval covers
+both of law and minima, if they exist: the two err for different reasons (arXiv:2603.22339).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,13 +1,12 @@
 """The compute-optimal frontier by three approaches side by side: envelope, isoFLOP minima, parametric.
 
-Exponents come from N_opt = G C^a over the budgets that count. A parabola is biased where the loss along a budget is no
-parabola (arXiv:2603.22339): what it is off by, if the law holds, is printed beside its column. Hoffmann et al. 2022,
-arXiv:2203.15556, section 3. Which budgets count is in analysis/frontier/isoflop_minima.py, what a
-law then says of spending compute in analysis/frontier/allocation.py.
-
     result = frontier(read_runs("runs.csv"), target=[1e21], inference_tokens=1e12)
     result.budgets[["C", "N_opt", "used", "reason"]]
     result.approaches["isoflop"].a         # Estimate(value=0.49, low=0.46, high=0.52)
+
+Exponents come from N_opt = G C^a over the budgets that count (isoflop_minima.py). A parabola is biased where the loss
+along a budget is no parabola (arXiv:2603.22339): what it is off by, if the law holds, is printed beside its column.
+Hoffmann et al. 2022, arXiv:2203.15556, section 3.
 """
 
 from collections.abc import Sequence
@@ -138,10 +137,8 @@ def frontier(
     law_fit: Fit | None = None,
     **options: Any,
 ) -> Frontier:
-    """Find the best size for each compute by three approaches; FitError if the runs lack a column or are too few.
-
-    lr and batch are taken at their best where they were searched, whether `tune` names them or not.
-    """
+    """Find the best size for each compute by three approaches, lr and batch at their best where they were searched;
+    FitError if the runs lack a column or are too few."""
     Settings(level=level, **options)  # an option that cannot be is no reason against one approach
     runs = as_runs(runs, options.get("run")).with_compute
     table = _table_of(runs, [*_KNOBS, *tune])

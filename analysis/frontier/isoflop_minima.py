@@ -1,19 +1,17 @@
 """Where the loss is least at each budget, isoFLOP parabolas and the envelope, and powers of C through the minima.
 
-A budget is a level of C that is told from its neighbours, by a gap or by how closely runs crowd there. Where a knob
-such as the learning rate was searched, a cell (a size at a budget) counts with its best value, and not at all if that
-lies on the edge of what was tried. The minimum of a budget is the vertex of a parabola of ln L in ln N over the sizes
-near the best one, and counts only where the parabola opens upward and the vertex lies between sizes that were run. What
-fails stays with the reason.
-
-The exponents of N_opt = G C^a and D_opt ~ C^b are the slopes of a straight line through ln N_opt and ln D_opt. Where
-each minimum has an error of its own (a parabola's vertex), the interval follows from what every run adds to it; where
-the minima scatter about the line by significantly more than that (an F test), the errors grow by the scale factor of
-the Particle Data Group (Review of Particle Physics, section 5.2.2). Where they have none (the best run of a bin), the
-scatter about the line is all there is.
-
     minima = pd.DataFrame({"C": [1e17, 1e18, 1e19], "N_opt": [1e7, 3.2e7, 1e8], "D_opt": [1.7e9, 5.2e9, 1.7e10]})
     power_through(minima.assign(step=0.1), None, spare=1, level=0.95).a      # 0.5
+
+A budget is a level of C that stands apart. A cell (a size at a budget) counts with the best value of a searched knob,
+and not at all on the edge of what was tried. The minimum of a budget is the vertex of a parabola of ln L in ln N over
+the sizes near the best one, and counts only where the parabola opens upward and the vertex lies between sizes that were
+run. What fails stays with the reason.
+
+The exponents of N_opt = G C^a and D_opt ~ C^b are slopes of a straight line through the minima. Where each minimum has
+an error of its own, the interval follows from what every run adds to it; where minima scatter by significantly more (an
+F test), the errors grow by the scale factor of the Particle Data Group (Review of Particle Physics, section 5.2.2).
+Where they have none, the scatter about the line is all there is.
 """
 
 from collections.abc import Callable, Sequence
@@ -135,8 +133,7 @@ def influence(part: pd.DataFrame) -> pd.DataFrame:
     """Return what each run adds to the error of the best N and D of a budget, in ln N and ln D, by run.
 
     The vertex v = centre - slope / (2 bend) is followed to first order in the residuals, each over sqrt(1 - leverage):
-    their squares then add up to the variance without bias, where leaving runs out one by one, over 1 - leverage, is
-    twice too wide for a parabola through five sizes (HC2 against HC3: MacKinnon and White 1985, J. Econometrics 29).
+    their squares then add up to the variance without bias (HC2: MacKinnon and White 1985, J. Econometrics 29).
     """
     part = part[part["edges"] == 0]
     x, y = np.log(part["N"].to_numpy()), np.log(part["L"].to_numpy())

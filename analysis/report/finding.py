@@ -1,14 +1,13 @@
 """What a page says first: the question that its runs can answer, and the answer in one sentence with its interval.
 
-A study states its own question; the layout of any other table gives one. The answer is a verdict on a claim that was
-stated for these runs, else what the layout shows: how the best size grows, or how fast the loss falls. It names its
-quantity, unit and direction, and is computed from what the figures draw.
-
     from isoflop.analysis.runs.read import read_runs
     from isoflop.analysis.report.view import look
 
     view = look(read_runs("runs.csv"))
     question(view), finding(view)
+
+A study states its own question; the layout of any other table gives one. The answer is a verdict on a claim that was
+stated for these runs, else what the layout shows: how the best size grows, or how fast the loss falls.
 """
 
 from isoflop.analysis.claims.claim import Claim

@@ -54,12 +54,10 @@ class _Measure:
 
 
 def scorecard(runs: RunsLike, fits: Fits | None = None) -> pd.DataFrame:
-    """Return a row for each measure, kind of data and family of a table; value None, with the reason, where unknown.
+    """Return a row for each measure that some family has, kind of data and family of a table; value None, with the
+    reason, where unknown; fits: where fits of these runs are kept.
 
-    fits  where fits of these runs are kept
-
-    Columns: criterion, measure, title, better, data, family, value, low, high, runs, reason. A measure that no family
-    has on a kind of data is left out.
+    Columns: criterion, measure, title, better, data, family, value, low, high, runs, reason.
     """
     table = with_derived(sound_table(of_families(runs)), ["excess"]).frame
     fits = fits or Fits(table)

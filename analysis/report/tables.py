@@ -50,11 +50,8 @@ LEDGER = (
 
 
 def _links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
-    """Return the addresses of a run by name; those of files are relative to `out`, the folder of the page.
-
-    row     a row of the table
-    source  the table's file, beside which runs are looked for
-    """
+    """Return the addresses of a run, a row of the table `source`, by name; those of files are relative to the page's
+    folder."""
     addresses = {}
     folder = _folder_of(row, source)
     if folder is not None:
@@ -86,10 +83,8 @@ def _is_web(address: str) -> bool:
 
 
 def parameters(view: View, *, rivals: bool = False) -> dict[str, Any]:
-    """Return the laws as a table: a row for each family, a column for each parameter and derived quantity.
-
-    rivals  whether each law is compared with other laws at hold-outs, which shows whether it predicts
-    """
+    """Return the laws as a table: a row for each family, a column for each parameter and derived quantity; rivals:
+    whether each law is compared with others at hold-outs, which shows whether it predicts."""
     names: dict[str, None] = {}
     rows = []
     shown = most_runs(view.rows, MOST_RIVALLED) if rivals else set()
@@ -145,10 +140,7 @@ def _digits(value: float, digits: int) -> str:
 
 
 def ledger(runs: RunsLike, out: Path | None = None) -> dict[str, Any]:
-    """Return every row of the table as short text, failures first.
-
-    out  the folder of a page that links to each run
-    """
+    """Return every row of the table as short text, failures first, with links from the page's folder `out`."""
     runs = as_runs(runs)
     table = runs.frame
     columns = [c for c in LEDGER if c in table and table[c].notna().any()]

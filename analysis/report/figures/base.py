@@ -1,14 +1,11 @@
 """Figures: one declarative spec (Vega-Lite) for the page, for the SVG and PNG of a paper, and for the data.
 
-A figure is a function of a view, decorated with @figure in a file of this folder, that returns a Figure or raises Unmet
-with what is missing; its docstring begins with what it shows. Its title is a noun, what is drawn; what the runs show is
-said once, at the top of the page (finding.py).
-
     for name, drawn in draw_all(view):
         if isinstance(drawn, Figure): drawn.save(folder, pictures=False)
 
-A figure is Vega-Lite as a dictionary (grammar.py), or an Altair chart. Altair is imported when one is drawn and not
-before: `analysis` must start fast.
+A figure is a function of a view, decorated with @figure in a file of this folder, that returns a Figure or raises Unmet
+with what is missing; its docstring begins with what it shows, its title is a noun. It is Vega-Lite as a dictionary
+(grammar.py), or an Altair chart, and Altair is imported when one is drawn.
 """
 
 import json
@@ -180,10 +177,8 @@ def _opening(doc: str | None) -> str:
 
 
 def draw_all(view: View, costly: bool = False) -> Iterator[tuple[str, "Figure | str"]]:
-    """Draw every figure; one that cannot be drawn is a line that says what is missing.
-
-    costly  whether figures that take many fits are drawn too
-    """
+    """Draw every figure, those too that take many fits where `costly`; one that cannot be drawn is a line that says
+    what is missing."""
     drawn = _few_families(view)
     for drawing in drawings():
         name = drawing.name
@@ -241,10 +236,8 @@ def _present(rows: list[Any]) -> list[Any]:
 
 
 def _json_ready(value: Any) -> Any:
-    """Convert a value to what JSON can hold and Vega can draw.
-
-    NaN and infinity become null, control characters are escaped, numbers are cut to the digits that a picture can show.
-    """
+    """Convert a value to what JSON can hold and Vega can draw: null for NaN and infinity, control characters escaped,
+    numbers cut to the digits that a picture can show."""
     if isinstance(value, dict):
         return {k: _json_ready(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -81,10 +81,8 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _envelopes(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
-    """Return the best run of each family and compute that beats all with less compute.
-
-    cell  the columns in which runs that differ only in their seed are equal, whose mean counts
-    """
+    """Return the best run of each family and compute that beats all with less compute; runs that are equal in the
+    columns of `cell` count by their mean."""
     choices = [c for c in cell if c not in ("family", "C", "D")]
     means = rows.groupby(["family", "level", *choices], dropna=False)[["C", "L"]].mean().reset_index()
     best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
@@ -138,10 +136,8 @@ def loss_vs_size(view: View) -> Figure:
 
 
 def _panels(view: View, name: str, x: str, each: str) -> Figure:
-    """Draw L against `x`, a panel for each family, a curve for each level of `each`; darker is larger.
-
-    A family is left out where none of its levels has several `x`.
-    """
+    """Draw L against `x`, a panel for each family with several `x`, a curve for each level of `each`; darker is
+    larger."""
     runs = _points(view, each)
     several = runs.groupby(["family", "level"])[x].transform(lambda values: level_index(values).max() > 0)
     runs = runs[runs["family"].isin(runs.loc[several.astype(bool), "family"])]

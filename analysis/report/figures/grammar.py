@@ -2,9 +2,8 @@
 or goes beyond the runs; a family has one colour and one shape everywhere. The last functions say figures in words.
 
 A figure is one table whose column `kind` says what each row is. A layer draws the rows of one kind with a mark of MARKS
-along axes (log, linear, text) in a family's colour and shape (hue, shape); `single`, `faceted` and `beside` put layers
-into one view, a panel for each family, or several views. The result is Vega-Lite as a dictionary:
-https://vega.github.io/vega-lite/docs.
+along axes in a family's colour and shape; `single`, `faceted` and `beside` make views. The result is Vega-Lite as a
+dictionary: https://vega.github.io/vega-lite/docs.
 
     import pandas as pd
 
