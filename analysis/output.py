@@ -55,10 +55,7 @@ def local_quantities(fits: Any, local: bool, at: dict[str, float]) -> list[Any]:
 
 
 def show_each(table: Any, by: str, work: Callable[[Any], Any], as_json: bool) -> None:
-    """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are.
-
-    Without groups, a refusal is an error like any other.
-    """
+    """Print the result of `work` for each group; name the groups that are refused, and exit with 1 if all are."""
     if not by:
         return show(work(table), as_json)
     results, refused = [], []
@@ -144,8 +141,7 @@ def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: 
 
 
 def show_points(fits: Any, points: Any, level: float, out: Path | None, as_json: bool, then: Any = ()) -> None:
-    """Write or print a table of predictions, and score them where the target is known; then: as in
-    `show_predictions`."""
+    """Write or print a table of predictions, and score them where the target is known; then: as above."""
     from isoflop.analysis.holdout.predict import predict_points, score, then_points
 
     by = list(fits[0].by)

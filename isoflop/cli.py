@@ -190,11 +190,8 @@ def _leave_working_directory() -> None:
 
 
 def _open_streams() -> None:
-    """Discard output to a stream that is closed already, and escape what a terminal cannot show.
-
-    The next file that is opened gets the lowest free descriptor (open(2)); with stderr closed, what a library prints
-    would end in it.
-    """
+    """Discard output to a stream that is closed already, or a library's would end in the next file that is opened
+    (open(2)); escape what a terminal cannot show."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -39,8 +39,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def translate(error: BaseException, elsewhere: str = ELSEWHERE) -> tuple[int, str]:
-    """Return the exit code and sentence of an error; raise it again if it is neither the user's nor a run's; elsewhere:
-    what to do where a file or folder cannot be used."""
+    """Return an error's exit code and sentence, or raise it if it is nobody's; elsewhere: what to do about a place."""
     match error:
         case UserError():
             return 2, str(error)

@@ -67,8 +67,7 @@ def declared() -> tuple[str, ...]:
 
 
 def declare(*extensions: str) -> None:
-    """Declare folders or installed packages as extensions, for this process and those that it starts; UserError where
-    one is neither, or where a yaml of it has the name of another's."""
+    """Declare folders or packages as extensions, here and in child processes; UserError if one is no extension."""
     before = all_declared()
     new = [_extension(text, os.getcwd()) for text in extensions]
     every = list(dict.fromkeys([*before, *new]))
@@ -122,8 +121,7 @@ def importable(names: Iterable[str] = ()) -> None:
 
 
 def load(kind: str) -> list[ModuleType]:
-    """Import the module `kind` of every declared extension, or each module of its folder `kind`; UserError where one
-    fails."""
+    """Import the module `kind` of every declared extension, or each of its folder `kind`; UserError where one fails."""
     modules = []
     for extension in all_declared():
         if names := extension.modules(kind):

@@ -207,10 +207,8 @@ def _rows(content: bytes) -> tuple[list[Row], bool]:
 
 
 def _problem(rows: list[Row], folder: Path | None = None, sealed: bool = False) -> str | None:
-    """Return what is wrong with the rows of a run or with their folder; None if nothing is.
-
-    sealed: these are the bytes that `write` wrote, which has checked ranges and identities; they take half the time.
-    """
+    """Return what is wrong with the rows of a run or with their folder; None if nothing is. sealed: these are the bytes
+    that `write` wrote, which has checked ranges and identities."""
     for row in rows:
         if row.get("status") not in STATUSES:
             return f"a row has no status ({', '.join(STATUSES)})"

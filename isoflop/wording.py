@@ -88,8 +88,7 @@ def distinct_names(names: Iterable[str], most: int = MOST_NAMED) -> dict[str, st
 
 
 def spreadsheet(value: object) -> object:
-    """Return a cell as a spreadsheet shows and does not run it: text that begins like a formula, or like such a cell,
-    gets a quote before it."""
+    """Return a cell as a spreadsheet shows and does not run it: a quote before what looks like a formula."""
     if not isinstance(value, str) or not FORMULA.match(value):
         return value
     try:

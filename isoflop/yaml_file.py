@@ -43,8 +43,7 @@ _Loader.add_implicit_resolver(FLOAT, NUMBER, list("-+0123456789."))
 
 
 def read_yaml(file: Path, what: str) -> tuple[dict[str, Any], str]:
-    """Return the mapping in a yaml file of a claim, or `what` it is, and the SHA-256 of its bytes; UserError where it
-    is not one small sound file."""
+    """Return the mapping in a yaml file of a `what`, and its SHA-256; UserError if it is not small and sound."""
     try:
         if not file.is_file():
             raise UserError(f"{file} is not a file; a {what} is one yaml file")

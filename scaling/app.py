@@ -159,10 +159,7 @@ def _refuse_failure(row: record.Row) -> None:
 
 
 def prepare(cfg: DictConfig, folder: Path, here: bool = False) -> bool:
-    """Freeze a single run; return False if it is done.
-
-    here: this process will make it, so that what this machine cannot do is refused.
-    """
+    """Freeze a single run, refusing what this machine cannot do if it is made `here`; return False if it is done."""
     keys = [o.split("=")[0].lstrip("+~") for o in HydraConfig.get().overrides.task]
     limits.refuse_values(cfg)
     cfg.rung = cfg.rung or rung(cfg, keys)

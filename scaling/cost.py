@@ -24,11 +24,8 @@ TRAINING_OVER_FORWARD = 3
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters by role and training FLOPs per target (multiply-add = 2).
-
-    n_active: parameters that one target uses. attention_per_target: the part of flops_per_target that is quadratic in
-    seq_len.
-    """
+    """Parameters by role and training FLOPs per target (multiply-add = 2); n_active: parameters that one target uses;
+    attention_per_target: the part of flops_per_target that is quadratic in seq_len."""
 
     n_embed: int
     n_body: int
@@ -71,8 +68,7 @@ def example(task: Task, batch: int, device: str) -> torch.Tensor:
 
 
 def counted_flops(family: Family, task: Task) -> int:
-    """Count the forward FLOPs of one more example with torch's counter, on the meta device, without what a batch
-    shares."""
+    """Count the forward FLOPs of one more example with torch's counter on the meta device, not what a batch shares."""
     with torch.device("meta"):
         model = family.build(task)
     totals = []

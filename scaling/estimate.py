@@ -101,10 +101,8 @@ def base(trainer: Trainer) -> int:
 
 @lru_cache(maxsize=1024)
 def _activations(family: Family, task: Task, narrow: bool) -> int:
-    """Return the bytes that one more example holds as the backward pass begins; narrow: under autocast to bf16.
-
-    The tensors that autograd saves, the outputs, and in float32 their gradient and that of the softmax.
-    """
+    """Return the bytes that one more example holds as the backward pass begins (saved tensors, outputs, in float32
+    their gradient and that of the softmax); narrow: under autocast to bf16."""
     length = task.seq_len
     if family.counted_at and task.kind in ("tokens", "sequences"):
         task = replace(task, seq_len=family.counted_at, targets=family.counted_at)

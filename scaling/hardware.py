@@ -104,8 +104,7 @@ def threads() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory in this process, so that a step's tensors are not requested again page by page (glibc,
-    mallopt(3))."""
+    """Keep freed memory in this process, so that a step's tensors are not requested again (glibc, mallopt(3))."""
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -115,10 +114,8 @@ def keep_freed_memory() -> None:
 
 
 def choose_kernels(precision: str, deterministic: bool) -> None:
-    """Set how torch works on a GPU, the same for all families: TF32 where precision is bf16, which is coarser still.
-
-    deterministic: take kernels that give the same bits again, where there are any.
-    """
+    """Set how torch works on a GPU, the same for all families: TF32 where precision is bf16, which is coarser still;
+    where deterministic, kernels that give the same bits again."""
     import torch
 
     if torch.cuda.is_initialized():  # by an earlier run of this process, whose peak is not of this one
@@ -139,8 +136,7 @@ def refuse_missing_gpu(accelerator: str) -> None:
 
 
 def gpu_memory() -> int:
-    """Return the memory of the first visible GPU [bytes], by nvidia-smi, since torch would start CUDA here; 0 if
-    unknown."""
+    """Return the first visible GPU's memory [bytes], by nvidia-smi, as torch would start CUDA here; 0 if unknown."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     command = ["nvidia-smi", "-i", first, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:

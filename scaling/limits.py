@@ -142,8 +142,7 @@ def refuse_logger(logger: Logger, call: Callable[..., Any]) -> None:
 
 
 def refuse_size(plan: RunPlan, trainer: Trainer, available: int) -> None:
-    """Refuse a run that this machine cannot hold, or cannot finish; available: memory that counts [bytes], 0 if
-    unknown."""
+    """Refuse a run that this machine cannot hold or finish; available: memory that counts [bytes], 0 if unknown."""
     sharded = trainer.devices if trainer.strategy == "fsdp" else 1
     least = plan.N * LEAST_BYTES / sharded
     if available and least > available:

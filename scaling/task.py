@@ -49,8 +49,7 @@ class Task:
 
     @property
     def has_answers(self) -> bool:
-        """Whether a target is a class that the input determines; tokens of a text, or of a source with entropy, are
-        none."""
+        """Whether a target is a class that the input determines, as those of a text are not."""
         return self.loss == "cross_entropy" and (self.kind != "tokens" or self.floor == 0)
 
 

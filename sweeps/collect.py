@@ -54,8 +54,7 @@ def sort_key(row: record.Row) -> tuple[str | int | float, ...]:
 
 
 def collect(folder: Path, out: Path) -> Collected:
-    """Write the table, and profiles into probes.csv or NAME.probes.csv beside it, whole or not at all; UserError if it
-    cannot be written there, or would lack a result."""
+    """Write the table, and profiles into probes.csv beside it, whole or not at all; UserError where it cannot be."""
     refuse_place(out)
     with no_garbage():
         runs = list(entries(folder))

@@ -97,8 +97,7 @@ def grids_of(params: Any, grids: Any, larger: Any = ()) -> list[dict[str, Any]]:
 
 
 def expanded(parser: OverridesParser, grids: Sequence[dict[str, Any]], arguments: list[str]) -> list[list[str]]:
-    """Return the overrides of every point; an argument of the command line replaces what a grid says of the same key,
-    and family=lstm leaves the grids of lstm."""
+    """Return the overrides of every point; what `arguments` say of a key replaces what a grid says of it."""
     given = parser.parse_overrides(arguments)
     grids, given = _chosen(grids, given)
     arguments = [str(o.input_line) for o in given]

@@ -54,8 +54,7 @@ class LaunchSettings:
         return schema.read(cls, given, "", "hydra.launcher")
 
     def slots(self, trainer: Trainer) -> list[str | None]:
-        """Return a place for every run at a time: the GPUs it may use, as CUDA_VISIBLE_DEVICES takes them, or no GPU;
-        runs without GPUs share out the cores, one a thread."""
+        """Return a place for every run at a time: its GPUs, as CUDA_VISIBLE_DEVICES takes them, or a core a thread."""
         each = trainer.devices
         cards = gpus() if trainer.accelerator != "cpu" else []
         places: list[str | None]

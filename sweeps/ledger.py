@@ -172,8 +172,7 @@ def _facts(path: str) -> os.stat_result | None:
 
 
 def _is_run(path: str) -> bool:
-    """Return whether a path named like a run is a run's folder, and not one that is only about to be planned; what
-    cannot be looked into counts."""
+    """Return whether a path named like a run is a run's folder (also if unreadable), not one yet to be planned."""
     try:
         os.stat(f"{path}/{RunFolder.CONFIG}")
         return True

@@ -144,8 +144,7 @@ def _verdicts(folder: Path) -> list[dict[str, Any]]:
 
 
 def _register(study: Study, arguments: list[str], rows: "pd.DataFrame", path: Path) -> None:
-    """Write down, in a new file, what the larger runs of a study will give, from the runs made so far that are not
-    among them; by family, at each of their D."""
+    """Write a forecast of a study's larger runs from those made so far: by family, at each D, in a new file."""
     from isoflop.analysis.holdout.forecast import forecast
     from isoflop.analysis.runs.cells import well_tuned
     from isoflop.analysis.runs.rows import usable

@@ -79,8 +79,7 @@ def sound_table(runs: RunsLike) -> Runs:
 
 
 def _without_others(runs: pd.DataFrame, rules: Iterable[Rule]) -> pd.DataFrame:
-    """Return the columns that judging by these rules may read, and near-matches for misspelt column names; all of them
-    where no run_id says which rows are one."""
+    """Return the columns that these rules may read, and near-matches of misspelt ones; all where no run_id is there."""
     if "run_id" not in runs or runs["run_id"].isna().any():
         return runs
     names = columns_of(rules)
@@ -174,11 +173,8 @@ def judge_rule(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> RuleVerd
 
 
 def _by_steps(asked: Mapping[ClaimSubject, tuple[SubjectCase, str]], rule: Rule) -> list[SubjectVerdict]:
-    """Return the verdicts of all subjects, with the chance that any is decided wrongly held to 1 − the rule's level.
-
-    m of them are measured at 1 − α/m; those that are decided leave, and the others are measured again, being fewer
-    (Holm 1979). What cannot be measured is not among the m.
-    """
+    """Return the verdicts of all subjects, with the chance that any is decided wrongly held to 1 − the rule's level: of
+    m that can be measured each at 1 − α/m, and those that are left again, being fewer (Holm 1979)."""
     done: dict[ClaimSubject, SubjectVerdict] = {}
     pending = dict(asked)
     while pending:

@@ -156,8 +156,7 @@ def _lacks_tuning(rows: pd.DataFrame, knob: str, count: int) -> str:
 
 
 def _lacking(rows: pd.DataFrame, points: int, fewest: int, along: str) -> str:
-    """Return how much is missing: runs, or marks and the fewest runs with so many, where runs have several along the
-    axis."""
+    """Return how much is missing: runs, or marks and the fewest runs with so many, where a run has several."""
     if along in ALONG and "run_id" in rows and as_runs(rows).count < len(rows):
         return f"{_count_of(points, 'mark')} missing, of {_count_of(fewest, 'run')} or more"
     return f"{_count_of(points, 'run')} missing"

@@ -40,11 +40,7 @@ _ROOMS = ("claims", "fitting", "holdout", "intervals", "laws", "runs", "solving"
 
 
 class _Repository(NamedTuple):
-    """A git repository, as far as it is read.
-
-    objects   the folder of its objects
-    head      the commit that is checked out; empty where there is none
-    """
+    """A git repository: the folder of its objects, and the commit that is checked out; empty where there is none."""
 
     objects: Path
     head: str

@@ -143,10 +143,8 @@ class Region:
     def verdict_on_difference(
         self, value: float, wide: Interval, narrow: Interval, seed_sd: float | None = None
     ) -> VerdictKind:
-        """Return what a difference says: `wide` is its interval at 95 % (or Holm's level), `narrow` the one at 90 %.
-
-        Different: `wide` excludes 0 and the size is at least the band. Equivalent: all of `narrow` is inside the band.
-        """
+        """Return what a difference says: different where `wide`, its interval at 95 % (or Holm's level), excludes 0 and
+        the size is at least the band; equivalent where `narrow`, that at 90 %, is inside the band."""
         different = (_open(wide[0], -math.inf) > 0 or _open(wide[1], math.inf) < 0) and abs(value) >= self.band(seed_sd)
         equivalent = self.verdict(*narrow, seed_sd) is VerdictKind.SUPPORTED
         if different == equivalent:

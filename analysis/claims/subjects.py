@@ -245,8 +245,7 @@ def _pairs(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[Sub
 
 
 def _most_runs(groups: Groups, names: Sequence[str]) -> list[str]:
-    """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs; how many
-    runs a family has does not depend on how its losses compare."""
+    """Return the families with the most finished runs, as many as have no more than MOST_FITTED_PAIRS pairs."""
     most = (1 + math.isqrt(1 + 8 * MOST_FITTED_PAIRS)) // 2  # the largest n of n (n - 1) / 2 pairs
     return sorted(names, key=lambda name: (-len(groups[name].usable), name))[:most]
 

@@ -141,8 +141,7 @@ class Judgement:
 
     @cached_property
     def target(self) -> Estimate:
-        """The multiplier at the target: its value along the first form, and an interval that holds every way to go
-        on."""
+        """The multiplier at the target by the first form, with an interval that holds every way to go on."""
         return self._over(self.ways)
 
     @cached_property
@@ -180,8 +179,7 @@ class Judgement:
 
 
 def decide(points: Points, goal: float, rule: Criterion) -> Judgement:
-    """Return what the points say of a change at ln C = `goal`, at each look; FitError where the losses do not fall with
-    C."""
+    """Return what the points say of a change at ln C = `goal`; FitError where the losses do not fall with C."""
     line = fit_form(points)
     settling = [rate / points.span for rate in SETTLES]
     # a higher irreducible loss takes from ln multiplier what grows as C^g, to first order

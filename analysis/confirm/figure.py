@@ -20,8 +20,7 @@ TITLE = "compute multiplier: the baseline's compute over its own, for one loss"
 
 
 def figure(found: Confirmations) -> Figure:
-    """Draw the multiplier of each change: bands of the line, dotted beyond the largest C, and the interval at the
-    target; FitError where no change has enough runs."""
+    """Draw each change's multiplier with its band, dotted beyond the largest C; FitError if none has enough runs."""
     parts = [_rows(c.decision).assign(family=c.change) for c in found.changes if c.decision]
     if not parts:
         raise FitError("no change has enough runs, so there is nothing to draw")

@@ -78,8 +78,7 @@ class Clustered:
         return cls(bread, scores, single, double)
 
     def error(self, gradient: Array) -> tuple[float, float]:
-        """Return the standard error of a function of the parameters with this gradient, (p,), and its degrees of
-        freedom."""
+        """Return the standard error of a function of the parameters by its gradient, (p,), and its dof."""
         lever = self.bread @ gradient
         reach = self.single @ lever
         own = np.einsum("p,gpq,q->g", lever, self.double, lever)
@@ -193,8 +192,7 @@ class Form:
 
     @property
     def measured(self) -> tuple[Array, Array]:
-        """ln C and ln multiplier of each row of the change by itself, less what the baseline's rows of its unit and C
-        are off."""
+        """ln C and ln multiplier of each row of the change, less what the baseline's rows of its unit and C are off."""
         off, new = self._residuals, self.points.new
         rows = np.flatnonzero(new)
         near = (self.points.unit == self.points.unit[rows, None]) & ~new

@@ -36,11 +36,7 @@ BITS = "L_bpb"
 
 @dataclass(frozen=True)
 class Sides:
-    """The runs of a baseline and of a change, ready to be compared.
-
-    points   their losses
-    notes    what was assumed or left out, in sentences
-    """
+    """The runs of a baseline and of a change, ready to be compared: their losses, and notes of what was assumed."""
 
     points: Points
     notes: tuple[str, ...]
@@ -194,8 +190,7 @@ def _units(run: NDArray[np.intp], partner: NDArray[np.intp]) -> NDArray[np.intp]
 
 
 def _best(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return whether each row is of a place that no other of its side beats with as little C; all where each C has one
-    size."""
+    """Return whether no other place of its side beats each row's with as little C; all where each C has one size."""
     level = level_index(frame["C"])
     if "N" not in frame or frame["N"].isna().any():
         return np.ones(len(frame), dtype=bool)

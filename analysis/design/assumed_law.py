@@ -103,8 +103,7 @@ class Truth:
 
     @classmethod
     def given(cls, text: str, law: str = "chinchilla", noise: float = NOISE) -> "Truth":
-        """Read the values of 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is missing,
-        unknown or impossible."""
+        """Read 'E=1.6,A=400,alpha=.31,B=400,beta=.29', also noise=.004; UserError where one is missing or cannot be."""
         form, values = get_law(law), dict[str, float]()
         for part in filter(None, (p.strip() for p in text.split(","))):
             name, equals, number = (x.strip() for x in part.partition("="))
@@ -187,8 +186,7 @@ def prior_widths(problem: Problem, u: Array) -> Array:
 
 
 def errors(rows: pd.DataFrame, truth: Truth, loss: str = "huber") -> dict[str, float]:
-    """Return the standard error of each parameter after the runs of `rows`, by the delta method: of ln of an
-    amplitude."""
+    """Return each parameter's standard error (of ln of an amplitude) after the runs of `rows` (delta method)."""
     variances = np.diag(covariance(planned(rows, truth.form), truth, loss))
     return {name: float(error) for name, error in zip(truth.form.params, np.sqrt(variances), strict=True)}
 

@@ -81,8 +81,7 @@ class Ensemble:
 
 
 def _usual(law: Law) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation of what is published of a law's exponents and shapes, else of the range of the
-    starts of its search; nothing of amplitudes, nor of offsets."""
+    """Return mean and sd of what is published of a law's exponents and shapes, else of the range of its starts."""
     known = {}
     for name, kind in law.params.items():
         if kind.usual is not None:
@@ -93,10 +92,8 @@ def _usual(law: Law) -> dict[str, tuple[float, float]]:
 
 
 def believe(have: RunsLike, law: Law, rows: pd.DataFrame, targets: pd.DataFrame | None = None) -> Ensemble:
-    """Return what the runs that are there say of `rows`, (rows,).
-
-    targets   rows whose loss is wanted, below which the law itself errs; None: it errs nowhere
-    """
+    """Return what the runs that are there say of `rows`, (rows,); targets: rows whose loss is wanted, below which the
+    law itself errs; None: it errs nowhere."""
     have = as_runs(have).frame
     form, form_rows = (0.0, 0.0) if targets is None else (_form_error(x, law, targets) for x in (have, rows))
     problem, ends, noise = _search(have, law, form)
@@ -144,8 +141,7 @@ def _places(there: Problem, ends: Solution, noise: float) -> tuple[list[int], li
 
 
 def imagine(have: pd.DataFrame, truth: Truth, rows: pd.DataFrame, loss: str = "huber") -> Ensemble:
-    """Return what planned runs that are there would say of planned `rows` (rows,) under a stated truth; a run that
-    several rows share has a noise of its own."""
+    """Return what planned runs, each with a noise of its own, would say of `rows` (rows,) under a stated truth."""
     problem, u = problem_at(truth, rows)
     factors = problem.linearise(u[None])[1][0].T @ np.linalg.cholesky(covariance(have, truth, loss))
     noise = truth.noise * np.sqrt(inflation(loss, truth.noise))
@@ -179,8 +175,7 @@ def _identified(problem: Problem, u: Array, noise: float) -> float:
 
 
 def _inside(problem: Problem, there: Problem, u: Array, noise: float) -> Array:
-    """Return factors (rows, free) of the covariance of ln L at other rows, from the normal distribution about u
-    (free,)."""
+    """Return factors (rows, free) of the covariance of ln L at other rows, by the normal about u (free,)."""
     wide, left = _left(problem, u, noise)
     factors: Array = (there.linearise(u[None])[1][0] * wide[:, None]).T @ np.linalg.cholesky(left)
     return factors

@@ -116,8 +116,7 @@ def improve(
 
 
 def _one_by_one(ensemble: Ensemble, runs: Sequence[NDArray[np.intp]], cost: Array, n: int) -> tuple[list[int], Array]:
-    """Return the n runs to take, and the standard error at the targets (the rows behind those of the runs) before and
-    after."""
+    """Return the n runs to take, and the standard error at the targets (the rows behind theirs) before and after."""
     targets = np.arange(sum(map(len, runs)), len(ensemble.mean))
     picks = choose(ensemble, runs, targets, cost, most=n)
     errors = [ensemble.error(targets)]

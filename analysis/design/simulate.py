@@ -220,8 +220,7 @@ def _at_budget(result: Fit, target_C: float | None) -> dict[str, Estimate]:
 
 
 def _sides(estimate: Estimate, linear: bool, status: str) -> tuple[float, float]:
-    """Return the estimate and its half-width, of their logarithms where not linear; none of a fit that claims would
-    refuse (analysis/claims/quantities/laws.py)."""
+    """Return the estimate and its half-width, of logarithms where not linear; none that claims would refuse."""
     value, low, high = (np.nan if x is None else float(x) for x in (estimate.value, estimate.low, estimate.high))
     if not linear:
         value, low, high = (np.log(x) if x > 0 else np.nan for x in (value, low, high))

@@ -28,8 +28,7 @@ BEYOND, STEPS = np.log(1e3), 2001
 
 
 def warnings(rows: pd.DataFrame, truth: Truth) -> list[str]:
-    """Return a sentence for each question that the planned rows of one family cannot answer by the stated law; none for
-    a good design. UserError where a column of the law is missing."""
+    """Return what these planned rows cannot answer by the stated law, in sentences; UserError without a column."""
     table = planned(rows, truth.form)
     if table.empty:
         return ["no runs are planned"]

@@ -34,8 +34,7 @@ _STEP = 1e-3
 
 
 def bend(optimum: Optimum, rows: pd.DataFrame, local: Local, params: Mapping[str, Estimate]) -> Local:
-    """Return local quantities with the intervals of E and of the exponents, of those that have one, if terms bend: from
-    the optimum of the law, the fitted rows, the local quantities and the parameters."""
+    """Return local quantities with the intervals of E and of the exponents, of those that have one, if terms bend."""
     known = {name: params[name] for name in ("E",) if name in params}
     known |= {name: e for name, e in sorted(local.estimates.items()) if name.startswith(EXPONENT)}
     found = {name: e for name, e in known.items() if e.low is not None and e.high is not None}

@@ -132,8 +132,7 @@ def still_allowed(problem: Problem, u: Array, places: Array, kappa: float, dof: 
 
 
 def runs_needed(problem: Problem, u: Array, runs: NDArray[np.intp]) -> int:
-    """Return the fewest runs that give an interval: two more than the parameters that only differences between runs
-    identify, which are all where every run is one row."""
+    """Return the fewest runs for an interval: two more than the parameters that differences between runs identify."""
     _, jacobian = problem.linearise(u[None])
     slope = jacobian[0] if problem.objective.raw else jacobian[0] * problem.predict(u[None])[0]
     if problem.scale is not None:  # rows of a run that count differently differ in their weight alone
@@ -218,11 +217,8 @@ def _indistinct(problem: Problem, u: Array) -> frozenset[str]:
 
 
 def _hidden(problem: Problem, u: Array, kappa: float, limit: float) -> dict[str, str]:
-    """Return a sentence for each exponent that these rows could not identify if it were a usual one.
-
-    Where an axis is short, noise alone makes some curvature that looks like a large exponent. Its standard error
-    follows from the slope and the noise: a usual exponent has to be told from its `flat`-th part.
-    """
+    """Return a sentence for each exponent that these rows could not identify if it were a usual one, told from its
+    `flat`-th part by slope and noise: where an axis is short, noise looks like a large exponent."""
     sentences: dict[str, str] = {}
     if not is_short(problem):
         return sentences
@@ -268,8 +264,7 @@ def _distant_values(problem: Problem, name: str, kind: Kind, u: float) -> list[f
 
 
 def is_short(problem: Problem) -> bool:
-    """Return whether rows span too little to identify an exponent well: along an axis, or across two that go
-    together."""
+    """Return whether rows span too little to identify an exponent: along an axis, or across two that go together."""
     axes = [np.log10(x) for c, x in zip(problem.law.columns, problem.columns, strict=True) if c.startswith(SCALES)]
     across = []
     for x, y in itertools.permutations([x - x.mean() for x in axes], 2):

@@ -81,10 +81,8 @@ def fit_quickly(runs: RunsLike, law: Law, **options: Any) -> Fit:
 
 
 def observe(runs: Runs, law: Law, loss: str = "", words: bool = True) -> Observations:
-    """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell.
-
-    Under a raw `loss` the target of a law that has an E may have any sign; `words` as in `mixtures`.
-    """
+    """Return what a law is fitted to; of a sweep over the setting that the law predicts, the best of each cell. Under a
+    raw `loss` the target of a law that has an E may have any sign; `words` as in `mixtures`."""
     needed, sweep = [*law.columns, law.target], False
     raw = law.target if loss.startswith("raw") and "E" in law.params else ""
     if law.target != "L":
@@ -185,11 +183,8 @@ class Fits:
     """The fits of a table of runs, or of parts of it, and what was made with them."""
 
     def __init__(self, runs: RunsLike, settings: Settings | None = None) -> None:
-        """Start without any fit.
-
-        runs      the table that is fitted where no part of it is named
-        settings  the options of a fit where the call gives no others
-        """
+        """Start without any fit, of the runs that are fitted where no part of them is named, and with default
+        settings."""
         self.runs: Runs = as_runs(runs)
         self.settings = settings or Settings()
         self._made: dict[Hashable, Any] = {}
@@ -214,10 +209,8 @@ class Fits:
         return replace(known, by=by, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` gave for this key when it was first asked for, or its error again.
-
-        key   what the result depends on; Runs and Fits compare by identity, and may be part of it
-        """
+        """Return what `make` gave for this key when it was first asked for, or its error again; Runs and Fits, which
+        compare by identity, may be part of the key."""
         if key not in self._made:
             try:
                 self._made[key] = make(), None

@@ -151,11 +151,8 @@ def local_quantities(
 
 
 class Space:
-    """The logarithms of a law's columns: which way its rows vary, and slopes of the law at a point.
-
-    law    the law
-    rows   the fitted rows, numbers above 0
-    """
+    """The logarithms of a law's columns on fitted rows above 0: which way rows vary, and slopes of the law at a
+    point."""
 
     def __init__(self, law: Law, rows: pd.DataFrame) -> None:
         self.law = law
@@ -206,8 +203,7 @@ class Space:
         return lambda **params: self.exponent(self.at_ratio(x, self.best_ratio(x, params)), direction, params)
 
     def exponent(self, x: Any, direction: Array, params: Mapping[str, Any]) -> Any:
-        """Return -d ln L along a direction (columns,) at x, the logarithms of the columns, each a number or an
-        array."""
+        """Return -d ln L along a direction (columns,) at x, the logarithms of the columns, numbers or arrays."""
         ahead, behind = (
             self.law(*(np.exp(a + step * d) for a, d in zip(x, direction, strict=True)), **params)
             for step in (STEP, -STEP)
@@ -222,8 +218,7 @@ class Space:
         return place
 
     def best_ratio(self, x: Any, params: Mapping[str, Any]) -> Any:
-        """Return the ln(D/N) of the least loss at the N D of x; infinite where it is further than FAR from the fitted
-        ones."""
+        """Return the ln(D/N) of the least loss at the N D of x; infinite further than FAR from the fitted ones."""
         if {"N_opt", "D_opt"} <= set(self.law.curves):
             C = TRAIN * np.exp(x[self.pair[0]] + x[self.pair[1]])
             return np.log(self.law.curve("D_opt", C, params)) - np.log(self.law.curve("N_opt", C, params))
@@ -244,8 +239,7 @@ class Space:
         return np.where(np.isfinite(gain(middle)), edge, np.nan)
 
     def unvaried(self, name: str, along: str) -> str:
-        """Return why the rows cannot identify a local quantity, whatever their losses: they do not vary in its
-        direction."""
+        """Return why the rows cannot identify a local quantity, whatever their losses: they do not vary that way."""
         if name == LOSS:
             return ""
         needed = [self._direction(name)] if name != SPLIT else list(np.eye(self.logs.shape[1])[self.pair])
@@ -267,8 +261,8 @@ class Space:
         return f"{', '.join(columns)} vary along fewer directions than they are"
 
     def flat(self, name: str, target: Array) -> str:
-        """Return why a law that does not move in the direction of an exponent does not identify it; target: what was
-        observed, (rows,)."""
+        """Return why a law that does not move in an exponent's direction, beside target (rows,), does not identify
+        it."""
         column, direction = name.removeprefix(EXPONENT), self._direction(name)
         centred, logs = self.logs - self.logs.mean(0), np.log(target)
         slope, *_ = np.linalg.lstsq(centred, logs - logs.mean(), rcond=None)

@@ -120,8 +120,7 @@ class _Cells:
 
 
 def noise_trend(parts: Sequence[Observations], names: Sequence[str]) -> NoiseTrend | None:
-    """Return the exponents of the noise of groups in these columns of their rows, but those of too few levels; None
-    where none is left."""
+    """Return the exponents of the noise of groups in their columns of enough levels; None where none is left."""
     cells = [_replicates(part, names) for part in parts]
     table, gaps = (pd.concat([pair[i] for pair in cells], keys=range(len(parts))) for i in (0, 1))
     kept = [name for name in names if len(table) and len(set(level_index(table[name].to_numpy()))) >= LEVELS]
@@ -268,11 +267,8 @@ def _noted(part: Observations, note: str) -> Observations:
 
 
 def join_dependent(problem: Problem, u: Array, rows: Observations) -> tuple[Observations, list[str]]:
-    """Join rows into larger units if neighbours along D are not independent; also return a note that says so.
-
-    problem   on the rows, or on the part of them that Observations.part takes
-    rows      every row its own run as far as columns tell, or nothing is done
-    """
+    """Join rows into larger units, every row being its own run before, if neighbours along D are not independent under
+    the problem (on a part of the rows); also return a note that says so."""
     count = len(rows.target)
     if rows.n_runs < count or len(rows.rows) != count:
         return rows, []

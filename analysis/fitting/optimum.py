@@ -47,11 +47,7 @@ _STEP = 1e-3
 
 
 class Starts(NamedTuple):
-    """How many starts the search had.
-
-    tried        starts in all
-    at_optimum   starts that ended at the best objective found
-    """
+    """How many starts the search had, and how many ended at the best objective found."""
 
     tried: int
     at_optimum: int
@@ -110,10 +106,8 @@ def search_optimum(
     u0: Array | None = None,
     near: Array | None = None,
 ) -> Search:
-    """Minimise under the objective and the priors of the settings, from fresh starts or from u0 (starts, free).
-
-    near: places (k, free) where the optimum of almost the same problem lies, beside which a few fresh starts do.
-    """
+    """Minimise under the objective and the priors of the settings, from fresh starts, from u0 (starts, free), or from
+    near, places (k, free) where the optimum of almost the same problem lies, and a few fresh starts."""
     fresh = u0 is None
     if near is not None:
         u0 = np.concatenate([near, starts(problem, _FEW_STARTS, settings.seed)])
@@ -204,8 +198,7 @@ class Optimum:
     def measure(
         self, function: Callable[..., Any], level: float, *, log: bool = False, share: bool = False
     ) -> tuple[Estimate, str]:
-        """Return a function of the parameters with its interval, and why a bound does not exist; `share`: inside (0,
-        1)."""
+        """Return a function of the parameters with its interval, and why a bound is missing; `share`: inside (0, 1)."""
         with np.errstate(all="ignore"):  # numpy's numbers: one divided by zero is inf and no exception
             draws = self.draws
             value = float(function(**{k: np.float64(v) for k, v in self.problem.params(self.u).items()}))
@@ -221,8 +214,7 @@ class Optimum:
         return (estimate if ends is None else estimate.widened(ends)), why
 
     def _least(self, function: Callable[..., Any]) -> float:
-        """Return the least standard error of a function of the parameters, to first order; 0 where the spread has
-        none."""
+        """Return the least standard error of a function of the parameters, to first order; 0 where there is none."""
         if self.spread is None or self.spread.covariance is None:
             return 0.0
         covariance = np.asarray(self.spread.covariance)
@@ -236,8 +228,7 @@ class Optimum:
         return error if np.isfinite(error) else 0.0
 
     def residuals(self) -> Array:
-        """Return the residuals at the optimum, (rows,), of ln of the target or of the target itself, without
-        weights."""
+        """Return the residuals at the optimum, (rows,), of ln of the target or of the target, without weights."""
         with np.errstate(all="ignore"):
             r = self.problem.residuals(self.u[None])[0]
         return np.asarray(r if self.problem.scale is None else r / self.problem.scale)
@@ -255,8 +246,7 @@ class Optimum:
         return bounds
 
     def error(self, columns: list[Array], *, by_run: bool) -> Array:
-        """Return the standard error of the law (rows,) at these columns, on the scale of the residuals; NaN without a
-        spread."""
+        """Return the standard error of the law (rows,) at these columns, as of residuals; NaN without a spread."""
         if self.spread is None:
             return np.full(len(columns[0]), np.nan)
         spreads = [self.spread]

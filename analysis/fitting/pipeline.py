@@ -75,8 +75,7 @@ class _Solved:
 
 
 def fit_together(groups: Groups, settings: Settings, near: Array | None = None) -> list[Fit]:
-    """Fit all groups; TooFewRowsError if there are fewer rows than parameters. near: where the optimum of almost the
-    same problem lies, (k, free), as in `search_optimum`."""
+    """Fit all groups, from the optimum `near` (k, free) of a similar problem if given; TooFewRowsError for few rows."""
     rows, joint = groups.rows(), groups.joint_settings(settings)
     part = rows if groups.share else rows.part(FEW_ROWS)
     problem = problem_of(part, groups.joint_law(), joint)
@@ -190,8 +189,7 @@ def _about(group: Group, law: Law, settings: Settings) -> dict[str, Any]:
 
 
 def _optimum(problem: Problem, rows: Observations, solved: _Solved, places: list[int]) -> Optimum:
-    """Return the optimum of a group, whose free parameters stand at these places of the joint one, and the scatter of
-    its rows."""
+    """Return a group's optimum, its free parameters at these places of the joint one, and its rows' scatter."""
     u, spread = solved.u[places], solved.variation.spread
     residuals = problem.residuals(u[None])[0]
     unscaled = residuals if problem.scale is None else residuals / problem.scale

@@ -74,8 +74,7 @@ def served(fit: Fit, C: float, tokens: float) -> dict[str, float]:
 
 
 def target(fit: Fit, C: float, splits: dict[str, tuple[float, float] | None], level: float) -> pd.DataFrame:
-    """Return for each approach's split (N, D) of C the loss by the law with a band for a new run, and the loss above
-    the law's own best."""
+    """Return for each split (N, D) of C its loss by the law with a band for a new run, and its loss above the best."""
     rows = []
     for name, split in splits.items():
         if split is None:

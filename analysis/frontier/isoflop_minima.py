@@ -41,8 +41,7 @@ _RARE = 0.01
 
 
 class _Runs(NamedTuple):
-    """The runs of one budget, (runs,) each: size, data, compute, loss, on how many edges of what was tried the best
-    knobs lie, whether the budget stands apart."""
+    """The runs of a budget, (runs,) each, on how many edges the best knobs lie, and whether the budget stands apart."""
 
     N: Array
     D: Array
@@ -157,8 +156,7 @@ def spare_rows(part: pd.DataFrame) -> int:
 
 
 def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -> float:
-    """Return the size at which a law's loss is least along the budget of these rows, within their sizes; NaN where it
-    is at an end."""
+    """Return the size of a law's least loss along the budget of these rows, within their sizes; NaN at an end."""
     x = np.log(part["N"].to_numpy())
     if len(np.unique(x)) < SIZES:
         return float("nan")
@@ -170,10 +168,8 @@ def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -
 
 @dataclass(frozen=True)
 class Power:
-    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of the intervals of a and b (None: no spare row).
-
-    half_size gives that of ln N_opt at a compute, by ln C.
-    """
+    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of the intervals of a, b and, at ln C, of ln N_opt
+    (half_size); None without a spare row."""
 
     ln_g: float
     a: float
@@ -228,8 +224,7 @@ def _scatter(x: Array, y: Array) -> float:
 
 
 def _scale(x: Array, y: Array, moved: Array, spare: int) -> float:
-    """Return how many times further the minima scatter about their line than their own errors explain; 1 if noise alone
-    scatters them so far."""
+    """Return how many times further the minima scatter about their line than their errors explain, at least 1."""
     from scipy.special import fdtrc
 
     left, beyond = y - np.polyval(np.polyfit(x, y, 1), x), len(x) - 2

@@ -104,8 +104,7 @@ def log_line(train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], ta
 def last_value(
     train: pd.DataFrame, test: pd.DataFrame, columns: Sequence[str], axis: str, target: str = "L"
 ) -> NDArray[np.float64]:
-    """Predict no progress: the target at the largest fitted level of the axis, at the nearest place on the other
-    columns."""
+    """Predict no progress: the target at the largest fitted level of the axis, nearest on the other columns."""
     top = train[level_index(train[axis]) == level_index(train[axis]).max()]
     others = [c for c in columns if c != axis]
     if not others:
@@ -164,8 +163,7 @@ def hold_out(
 
 
 def hold_largest_out(rows: pd.DataFrame, law: str, near: Fit, fits: Fits | None = None) -> HeldOut:
-    """Fit the law without the largest C, the search beginning at its fit `near` to all runs, and predict every run;
-    `held` marks the runs that the fit did not see."""
+    """Fit the law without the largest C, starting at its fit `near`, and predict every run; `held`: the unseen."""
     index = level_index(rows["C"])
     if index.max() < 2:
         raise FitError(f"a hold-out needs 3 different C, and there are {int(index.max()) + 1}")

@@ -52,8 +52,7 @@ class _Hindsight:
 
 
 def look_back(fit: Fit | Average, sign: int = 1, *, rivals: bool = True) -> _Hindsight | None:
-    """Hold out the rows above the others (below them with sign -1), and with `rivals` other laws beside it, once for
-    each fit; None where there is no fit."""
+    """Hold out the rows above the others (sign -1: below), by `rivals` too, once for each fit; None without one."""
     if not isinstance(fit, Average):
         if (optimum := fit.optimum) is None:
             return None
@@ -153,8 +152,7 @@ def bands(fit: Fit | Average, frame: pd.DataFrame, level: float = 0.9, *, rivals
 
 
 def _variances(fit: Fit | Average, value: Array, columns: list[Array], form: Array, dof: Array) -> Variances | None:
-    """Return the variances of a law or of an average (as the Jacobians of its laws say) at some places, given those of
-    the form; None without a fit."""
+    """Return the variances of a law, or of an average by its Jacobians, given those of the form; None without a fit."""
     if isinstance(fit, Average):
         if fit.stack is None or fit.table is None:
             return None

@@ -169,8 +169,7 @@ def _with_axis(runs: Runs, axis: str) -> tuple[Runs, str]:
 
 
 def _rows(runs: Runs, laws: Sequence[Law], axis: str) -> tuple[Runs, list[str]]:
-    """Return the usable rows, with the axis, the loss and the columns of the laws as numbers above 0, and their names
-    without the loss."""
+    """Return the usable rows with axis, loss and the laws' columns above 0, and those names without the loss."""
     if axis not in runs:
         there = ", ".join(map(str, runs.frame.columns))
         raise FitError(f"no column {axis!r} to hold out along; choose --axis from {there}")
@@ -223,8 +222,7 @@ def _joined(folds: Sequence[HeldOut]) -> pd.DataFrame:
 
 
 def _predicts(name: str, tested: Mapping[str, Sequence[HeldOut]], *, curve: bool) -> str:
-    """Return whether a law (of one column: a curve) predicts, by the hold-outs of the comparison and the scatter of
-    rows at the last of them."""
+    """Return whether a law (of one column: a curve) predicts, by the hold-outs and the scatter of rows at the last."""
     mine = tested[name]
 
     def squares(folds: Sequence[HeldOut], key: str) -> Array:

@@ -108,8 +108,7 @@ def mean_square(errors: Array) -> float:
 
 
 def refit_folds(problem: Problem, u: Array, cuts: Cuts, noise: float) -> list[Fold]:
-    """Refit a law whose optimum on all rows is u (free,) and scatter of a row is `noise` at every cut, and return a
-    Fold for each."""
+    """Refit a law (optimum on all rows u (free,), scatter of a row `noise`) at every cut; return a Fold for each."""
     stated = [_refusal(problem, fitted) for fitted in cuts.fitted]
     residuals, own = np.full((2, *cuts.fitted.shape), np.nan)
     scatter = np.full(len(cuts), np.nan)
@@ -134,8 +133,7 @@ def _refit(problem: Problem, begin: Array, fitted: NDArray[np.bool_]) -> Array:
 
 
 def _few(rows: int) -> NDArray[np.intp] | None:
-    """Return MOST_ROWS of so many rows, drawn once and for all, since every k-th row of a grid is a line; None where
-    they are few enough."""
+    """Return MOST_ROWS of so many rows, drawn once, since every k-th row of a grid is a line; None of few."""
     if rows <= MOST_ROWS:
         return None
     return np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
@@ -153,11 +151,8 @@ def thin(problem: Problem) -> Problem:
 
 
 def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Sequence[Array] | None = None) -> Array:
-    """Return the variance (refits, places) of refits to some rows each (refits, rows), if rows scatter by one.
-
-    u         (free,) the optimum on all rows, about which the law is taken as linear
-    columns   of the places; the rows by default
-    """
+    """Return the variance (refits, places) of refits to some rows each (refits, rows), if rows scatter by one, about
+    the optimum u (free,) on all rows; columns: of the places, the rows by default."""
     seen = problem.linearise(u[None])[1][0]
     there = replace(problem, scale=None)
     if columns is not None:
@@ -171,10 +166,8 @@ def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Seq
 
 
 def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
-    """Return why a refit to these rows (rows,) would say nothing of the others; empty where it counts.
-
-    Rows of which two columns are one axis may still predict along it: a refit is refused where the others leave it.
-    """
+    """Return why a refit to these rows (rows,) would say nothing of the others: they identify no parameter, or leave
+    the one axis that their columns are; empty where it counts."""
     places = len(np.unique(np.stack(problem.columns, -1)[fitted], axis=0))
     if places <= len(problem.free):
         return f"{places} places are too few for the {len(problem.free)} parameters of {problem.law.name}"
@@ -205,8 +198,7 @@ def sizes_of(columns: Sequence[str]) -> list[bool]:
 
 
 def distance(columns: Sequence[Array], rows: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Array:
-    """Return how far places lie beyond the largest rows (with sign -1 below the smallest), in scale or in one column: a
-    natural logarithm, 0 for what lies inside."""
+    """Return how far (ln) places lie beyond the largest rows, with sign -1 the smallest, in scale or a column."""
     x, z = (sign * np.log(np.stack(part, axis=-1)) for part in (columns, rows))
     far = (x - z.max(0)).max(-1)
     along = x[:, np.asarray(sizes)].sum(-1) - z[:, np.asarray(sizes)].sum(-1).max()
@@ -222,11 +214,8 @@ def outside(columns: Sequence[Array], rows: Sequence[Array], sign: int = 1) -> N
 
 
 def roll(columns: Sequence[Array], sizes: Sequence[bool], sign: int = 1) -> Cuts:
-    """Cut at most MOST_CUTS times, evenly over the last factor DEEPEST of scale; sign -1 holds the smallest rows out.
-
-    A size that grows beyond the fitted rows at none of them, as where all sizes were run at small budgets too, has
-    COLUMN_CUTS cuts of its own.
-    """
+    """Cut at most MOST_CUTS times, evenly over the last factor DEEPEST of scale; sign -1 holds the smallest rows out. A
+    size that grows beyond the fitted rows at none of them has COLUMN_CUTS cuts of its own."""
     z = sign * np.log(np.stack(columns, axis=-1))
     fitted = _masks(z, z[:, np.asarray(sizes)].sum(-1), MOST_CUTS)
     left, scale = beyond(columns, fitted, sign), len(fitted)

@@ -214,8 +214,7 @@ def name_of(place: Mapping[str, float]) -> str:
 
 
 def row_hashes(rows: pd.DataFrame, by: Mapping[str, Any], law: Law, run: str) -> tuple[list[str], list[str]]:
-    """Return for each row the hash of its group, place and outcome; and that of its run and place, empty without a
-    run."""
+    """Return for each row the hash of its group, place and outcome; and of its run and place, empty without a run."""
     places = rows[[*law.columns]].astype(float).to_numpy().tolist()
     outcomes = rows[law.target].astype(float).tolist()
     names = rows[run].tolist() if run in rows else [None] * len(rows)

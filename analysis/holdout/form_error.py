@@ -64,8 +64,7 @@ class FormError:
     tested: float = np.inf
 
     def variance(self, far: Array) -> Array:
-        """Return the variance of the form at distances beyond the fitted rows; 0 inside, where the scatter of rows
-        contains it."""
+        """Return the variance of the form at distances beyond the fitted rows; 0 inside, where rows have it."""
         return np.where(far > 0, self.edge**2, 0.0) + (self.slope * self._grown(far)) ** 2
 
     def _grown(self, far: Array) -> Array:
@@ -193,8 +192,7 @@ class LackOfFit:
 
 
 def lack_of_fit(runs: RunsLike, law: str, *, run: str | None = None, **options: Any) -> LackOfFit:
-    """Fit `law` by least squares of log residuals, with `options` of fit but its loss, and set its error against that
-    of replicates."""
+    """Fit `law` by least squares, with `options` of fit, and set its error against that of replicates."""
     from scipy.special import fdtrc
 
     alike = _cells(as_runs(runs, run).usable.frame)

@@ -62,10 +62,8 @@ class Predictability:
 
 @np.errstate(all="ignore")  # a distant guess may overflow
 def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) -> Predictability:
-    """Return whether a fitted law or an average of laws predicts; unknown where there is no fit.
-
-    at   a place, by the columns of the law: the hold-outs are those in its direction, above or below the rows
-    """
+    """Return whether a fitted law or an average of laws predicts at a place, by the columns of the law, by hold-outs in
+    its direction; unknown where there is no fit."""
     names = fit.law.columns
     place = [np.array([float(at[c])]) for c in names] if at else []
     sizes, rows = sizes_of(names), [fit.rows[c].to_numpy(float) for c in names] if at else []

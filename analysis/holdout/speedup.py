@@ -125,8 +125,7 @@ def _beyond(fits: Sequence[Fit], spent: Sequence[float], loss: float) -> str:
 
 @np.errstate(all="ignore")  # a law may overflow far from its rows, and then has no value there
 def speedups(fits: Sequence[Fit], at: Mapping[str, float], level: float) -> list[Speedup | None]:
-    """Return for each fit its speed-up over the slowest at this place (at a compute, the one with the greatest loss);
-    None for the slowest and where there is no fit."""
+    """Return for each fit its speed-up over the slowest at this place; None for the slowest and without a fit."""
     able = [i for i, fit in enumerate(fits) if fit.objective is not None]
     if len(able) < 2:
         return [None] * len(fits)
@@ -160,8 +159,7 @@ def label(fit: Fit) -> str:
 
 
 class Route:
-    """Compute and loss of a fitted law, of a size and of data, of C, or of one column that stands for it: along the
-    best split, or along the rays of the runs where none is identified."""
+    """Compute and loss of a law (of N and D, of C, or of one column) along the best split or the runs' rays."""
 
     def __init__(self, fit: Fit) -> None:
         law, rows = fit.law, fit.rows
@@ -218,8 +216,7 @@ class Route:
         return f"the {what} of {label(self.fit)}, {C:.3g}, lies outside its runs' {low:.3g} to {high:.3g}"
 
     def form(self, C: float, level: float) -> float:
-        """Return the half-width of ln C that the error of the law's form makes outside the runs; 0 where no hold-out
-        reaches that far."""
+        """Return the half-width of ln C by the error of the law's form outside the runs; 0 without hold-outs."""
         optimum, params = self.fit.optimum, self.fit.values
         if optimum is None or not self.outside(C):
             return 0.0
@@ -249,8 +246,7 @@ class Route:
 def _ratio(
     value: float, parts: Sequence[tuple[Fit, Callable[..., Any], float]], level: float
 ) -> tuple[Estimate, float | None, float, str]:
-    """Return a ratio of two independent fits: the variances of its logarithm that each makes alone add up, of
-    parameters or of the form, whichever is larger (bands.py)."""
+    """Return a ratio of two independent fits, with the larger of the variances of parameters and of form."""
     lows, highs, errors, dofs = [], [], [], []
     for fit, function, form in parts:
         if fit.optimum is None or fit.optimum.spread is None:

@@ -143,11 +143,8 @@ def candidates(arguments: Sequence[str], names: Sequence[str], rows: int) -> lis
 
 
 def stack_laws(rows: Problem, sign: int = 1, laws: Sequence[Law] | None = None) -> Stack | None:
-    """Fit the default laws (or `laws`), hold out, and weigh them by what they said; None where none can be fitted.
-
-    rows   any law over the columns, the target, and what is minimised
-    sign   1: weighed by the largest rows held out; -1: by the smallest
-    """
+    """Fit the default laws (or `laws`) to the columns and target of any law on the rows, and weigh them by the largest
+    rows held out (sign -1: the smallest); None where none can be fitted."""
     if laws is None:
         laws = candidates(rows.law.arguments, rows.law.columns, len(rows.target))
     cuts = roll(thin(rows).columns, sizes_of(rows.law.columns), sign)

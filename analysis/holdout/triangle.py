@@ -90,8 +90,7 @@ class Triangle:
         return refit_folds(problem, u, cuts, fit.optimum.noise.pooled)
 
     def _below(self, cut: int) -> list[int]:
-        """Return the cuts that hold out some of the rows which this one fits, within the last factor DEEPEST or more
-        where that leaves few."""
+        """Return the cuts that hold out some of the rows fitted here, within the last factor DEEPEST or more."""
         mask, top = self.masks[cut], self._top
         inside = [k for k in range(cut) if top[k] < top[cut] and (mask | ~self.masks[k]).all()]
         return [k for i, k in enumerate(reversed(inside)) if i < WANTED or top[k] > top[cut] - np.log(DEEPEST)][::-1]
@@ -112,11 +111,8 @@ class Triangle:
         return folds, known, weigh(known, [fold.noise for fold in folds]) if names else np.ones(0)
 
     def held_out(self, law: str, rivals: tuple[str, ...] = (), *, mean: bool = False) -> tuple[HeldOut, ...]:
-        """Return what a law says at each cut of the rows beyond.
-
-        rivals   the laws that suit its columns, whose disagreement with it counts as an error of its form
-        mean     in place of the law, the average of these
-        """
+        """Return what a law, or with `mean` the average of the rivals, says at each cut of the rows beyond; how far the
+        rivals, the laws that suit its columns, lie from it counts as an error of its form."""
         return tuple(self._held_out(law, rivals, cut, mean) for cut in self.cuts)
 
     @np.errstate(all="ignore")  # a distant guess may overflow

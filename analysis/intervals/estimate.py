@@ -219,15 +219,13 @@ def _share(share: float, spread: Spread) -> str:
 
 
 def new_run(value: Array, error: Array, noise: Array, spread: Spread, level: float, *, raw: bool) -> Array:
-    """Return bounds (2, rows) for a new run from the error of the law and the scatter of a row, on the scale of the
-    residuals."""
+    """Return bounds (2, rows) for a new run from the error of the law and the scatter of a row, as of residuals."""
     half = t_quantile(level, spread.dof) * np.sqrt(error**2 + noise**2)
     return np.stack([value - half, value + half]) if raw else np.stack([value * np.exp(-half), value * np.exp(half)])
 
 
 def error_of(drawn: Array, spread: Spread, *, raw: bool) -> Array:
-    """Return the standard error of predictions (draws, rows), on the scale of the residuals; NaN if too few draws are
-    sound."""
+    """Return the standard error of predictions (draws, rows), as of residuals; NaN if too few draws are sound."""
     sound = np.isfinite(drawn).all(1) & (raw | (drawn > 0).all(1))
     if sound.sum() < 3:
         return np.full(drawn.shape[1], np.nan)

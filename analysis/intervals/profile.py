@@ -50,8 +50,7 @@ def noise_scale(problem: Problem, u: Array, runs: NDArray[np.intp]) -> float:
 
 
 def _slope(problem: Problem, r: Array) -> float:
-    """Return E psi': the share of residuals inside delta, through a wider window where delta is too narrow to count
-    in."""
+    """Return E psi': the share of residuals inside delta, or in a wider window where delta is too narrow."""
     if problem.objective.loss == "l2":
         return 1.0
     delta, window = problem.objective.delta, max(problem.objective.delta, 0.5 * float(np.median(np.abs(r))))

@@ -122,8 +122,7 @@ def _in_one_step(draws: int, units: int, rows: int, free: int) -> bool:
 
 
 def _one_step(problem: Problem, u: Array, runs: NDArray[np.intp], counts: Array) -> Array:
-    """Take one Newton step from the optimum for each draw, from sums over each run: exact to first order in 1 /
-    runs."""
+    """Take one Newton step from the optimum for each draw, from sums over runs: exact to first order in 1 / runs."""
     r, jacobian = problem.linearise(u[None])
     _, psi, inside, _ = problem.objective.terms(r)
     size, free = counts.shape[1], len(u)
@@ -167,8 +166,7 @@ def _refit(problem: Problem, u: Array, weights: Array, tolerance: float) -> Arra
 
 
 def by_size(problem: Problem, u: Array) -> Spread | None:
-    """Leave out one value of the law's first column at a time, as a jackknife, for a run at a new size; None if few of
-    them."""
+    """Leave out one value of the law's first column at a time, for a run at a new size; None if few of them."""
     sizes = level_index(problem.columns[0], _SAME_SIZE)
     if int(sizes.max()) + 1 < _FEWEST_SIZES:
         return None

@@ -237,8 +237,7 @@ def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Arra
 
 
 def _near(x: Array, sets: NDArray[np.intp]) -> Array:
-    """Return W x for x (rows, k): the sum over neighbours within a set, each by the inverse of its distance in
-    places."""
+    """Return W x for x (rows, k): sums over neighbours in a set, each by the inverse of its distance in places."""
     out = np.zeros_like(x)
     for lag in range(1, min(_LAGS, len(x) - 1) + 1):
         same = (sets[lag:] == sets[:-lag])[:, None] / lag

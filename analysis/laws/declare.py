@@ -113,8 +113,7 @@ class Law:
             return function(C, **_given(function, params))
 
     def inside(self, bounds: Any, params: Mapping[str, Any], target: Any) -> Any:
-        """Return bounds (2, rows) held inside the law's limits; those of a score in percent, as `target` tells, are a
-        hundredfold."""
+        """Return bounds (2, rows) inside the law's limits, a hundredfold for a score in percent, as `target` tells."""
         if self.limits is None:
             return bounds
         low, high = self.limits(**_given(self.limits, params))

@@ -41,8 +41,7 @@ def _parts(x: _Number) -> Mapping[int, Array]:
 
 @dataclass(slots=True, eq=False)
 class Dual:
-    """A value and its derivatives `d` by parameter index; behaves as a number under +, -, *, /, ** and numpy's
-    functions."""
+    """A value and its derivatives `d` by parameter index; a number under +, -, *, /, ** and numpy's functions."""
 
     value: Any
     d: Mapping[int, Array]
@@ -103,8 +102,7 @@ class Dual:
 
 
 def sum_parts(x: _Number, first: NDArray[np.intp], places: NDArray[np.intp], size: int) -> _Number:
-    """Return sums (..., size) of consecutive parts of x (..., parts): part k begins at first[k] and its sum stands at
-    places[k]; zero elsewhere."""
+    """Return sums (..., size) of parts of x (..., parts) from first[k] on, at places[k]; zero elsewhere."""
     if isinstance(x, Dual):
         parts = {k: sum_parts(v, first, places, size) for k, v in x.d.items()}
         return Dual(sum_parts(x.value, first, places, size), parts)

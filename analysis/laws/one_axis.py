@@ -74,11 +74,8 @@ _ARRIVED, _MOST_STEPS = 1e-5, 60
 
 
 def _way(k: Column, alpha: Column) -> Column:
-    """Return the share s, between 0 and 1, at which log s - alpha log(1 - s) = k, with its derivatives.
-
-    Sought as its logit t by Halley's method: k then goes from t (s near 0) to alpha t (s near 1), and is convex or
-    concave between, so that where those lines meet k is a start from which each step comes nearer.
-    """
+    """Return the share s, between 0 and 1, at which log s - alpha log(1 - s) = k, with its derivatives: sought as its
+    logit t by Halley's method, from where the lines k = t (s near 0) and k = alpha t (s near 1) meet."""
     values = [v.value if isinstance(v, Dual) else v for v in (k, alpha)]
     want, bend = (v.ravel() for v in np.broadcast_arrays(*values))
     with np.errstate(all="ignore"):

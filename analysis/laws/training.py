@@ -198,8 +198,7 @@ def is_gradual(lr: Array) -> NDArray[np.bool_]:
 
 
 def _changes(S1: Array, lr: Array) -> tuple[Array, Array, Array, NDArray[np.intp]]:
-    """Return the falls of the rate along one curve: by how much, at which sum of rates, to which rate, first seen at
-    which row."""
+    """Return the falls of the rate along a curve: how much, at which sum of rates, to which rate, at which row."""
     if len(S1) == 1:
         return -lr, np.zeros(1), lr, np.zeros(1, np.intp)
     # in the warmup the rate rises as the step, its sum as the step's square

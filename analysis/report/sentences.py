@@ -45,8 +45,7 @@ def interval(verdict: Verdict) -> str:
 
 
 def measured(verdict: Verdict, loss_unit: str = "") -> str:
-    """Return a clause that names the quantity of a verdict, its number with unit (`loss_unit` of a loss) and interval,
-    and its direction."""
+    """Return a clause of a verdict's quantity, its number with unit (loss_unit of a loss), and its direction."""
     rule, subject, value = verdict.rule, verdict.subject, verdict.statistic
     if subject is None or value is None:
         return ""

@@ -50,8 +50,7 @@ LEDGER = (
 
 
 def _links(row: Mapping[Any, Any], source: Path, out: Path) -> dict[str, str]:
-    """Return the addresses of a run, a row of the table `source`, by name; those of files are relative to the page's
-    folder."""
+    """Return the addresses of a run, a row of the table `source`, by name; those of files relative to the page."""
     addresses = {}
     folder = _folder_of(row, source)
     if folder is not None:

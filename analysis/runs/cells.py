@@ -39,8 +39,7 @@ _NAMED = 3
 
 
 def cells_of(rows: pd.DataFrame, by: Sequence[str] = (), knobs: Sequence[str] = ()) -> pd.Series:
-    """Return the number of each row's cell, (rows,): equal N, D of one level, equal in `by` and in CELL; the rung is
-    compared without the knobs that are searched within a cell."""
+    """Return the number of each row's cell, (rows,): equal N, D of one level, `by`, CELL, rung without `knobs`."""
     key = [c for c in dict.fromkeys(("N", *CELL, *by)) if c in rows]
     parts = rows[key].astype(str)
     if knobs and "rung" in parts:

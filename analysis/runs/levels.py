@@ -45,11 +45,9 @@ _EXACT = 0.003
 
 
 def level_index(values: ArrayLike, tolerance: float = SAME_LEVEL) -> NDArray[np.int64]:
-    """Return the rank of each positive value among the distinct ones, from 0; values within `tolerance` are one level.
-
-    A chain of near values that runs on is cut at its widest gaps, so that no level is wider than the tolerance to
-    either side of its middle.
-    """
+    """Return the rank of each positive value among the distinct ones, from 0; values within `tolerance` are one
+    level. A chain of near values is cut at its widest gaps, so that no level is wider than that to either side of
+    its middle."""
     x = np.log(np.asarray(values, dtype=float))
     order = np.argsort(x, kind="stable")
     step, x = np.log1p(tolerance), x[order]
@@ -91,8 +89,7 @@ def stand_apart(values: ArrayLike, sizes: ArrayLike | None = None, tolerance: fl
 
 
 def _crowded(x: NDArray[np.float64], index: NDArray[np.int64], half: float) -> NDArray[np.bool_]:
-    """Return whether values crowd at each level, (levels,): by a binomial test of its core, a third of what is around
-    it."""
+    """Return whether values crowd at each level, (levels,): by a binomial test of its core, a third of it all."""
     from scipy.special import bdtrc
 
     x_sorted, middles = np.sort(x), pd.Series(x).groupby(index).median().to_numpy()
@@ -132,8 +129,7 @@ class Layout:
 
 
 def layout(rows: pd.DataFrame, runs: NDArray[np.intp] | None = None) -> Layout:
-    """Return the layout of usable rows with positive numbers in N, D and C, as far as they have these columns; runs:
-    the number of each row's run, (rows,), where several rows are of one."""
+    """Return the layout of usable rows, by the N, D and C they have; runs: the number of each row's run, (rows,)."""
     columns = {c: rows[c].to_numpy(float) for c in ("N", "D", "C") if c in rows and rows[c].notna().all()}
     with np.errstate(over="ignore", under="ignore"):  # of a foreign table's 1e300 FLOPs and 1e-300 parameters
         if {"N", "D"} <= set(columns) and "C" not in columns:
@@ -183,8 +179,7 @@ def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
 
 
 def _shares(columns: dict[str, NDArray[np.float64]], tolerance: float) -> tuple[float, tuple[float, float], bool]:
-    """Return the shares of the rows in budgets of several sizes, in sizes of several data and the reverse, and whether
-    the budgets are few."""
+    """Return the shares of rows in budgets of several sizes, sizes of several data, the reverse; if budgets are few."""
     index = {c: level_index(x, tolerance) for c, x in columns.items()}
     crossed = _share(index["N"], index["D"]), _share(index["D"], index["N"])
     return _share(index["C"], index["N"]), crossed, bool(index["C"].max() + 1 < len(index["C"]) / 2)

@@ -44,8 +44,7 @@ class _PublicTable:
     """Whether it has no other columns."""
 
     def fits(self, columns: Collection[str]) -> bool:
-        """Return whether a table of these columns is this one: it has all of them, and none of ours that would be
-        lost."""
+        """Return whether a table of these columns is this one: it has all of them, and none of ours besides."""
         needed = {*self.columns.values(), *self.also, *self.ours}
         clash = ({*_CORE} - {*self.ours}) & {*columns}
         return needed <= {*columns} and not clash and (not self.alone or needed == {*columns})

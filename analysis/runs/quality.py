@@ -266,8 +266,7 @@ def _outlying(x: Array, y: Array, *, curves: bool = False) -> Array:
 
 
 def _least_absolute(design: Array, y: Array) -> tuple[Array, float]:
-    """Return the coefficients (terms,) of least absolute deviations of y (rows,), and the sd of a Gaussian that
-    scatters like the rows about them."""
+    """Return the coefficients (terms,) of least absolute deviations of y (rows,), and the Gaussian sd about them."""
     weights = np.ones(len(y))
     for _ in range(_ROUNDS):
         root = np.sqrt(weights)[:, None]

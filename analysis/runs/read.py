@@ -52,8 +52,7 @@ def read_runs(path: str | Path, *, columns: Mapping[str, str] | None = None, run
 
 
 def under_our_names(table: pd.DataFrame, columns: dict[str, str], path: Path | str) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with the columns that the user named, and the others by what they are usually called, with
-    notes."""
+    """Return the table with the columns that the user named, the others by their usual names, with notes."""
     if not columns and set(table.columns) >= _OURS and all(map(pd.api.types.is_numeric_dtype, table[[*_OURS]].dtypes)):
         return table, []
     from isoflop.analysis.runs.foreign import completed, melted, preset_of, with_status

@@ -121,8 +121,8 @@ def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """Return the number of each row's set of equal knobs (settings of few values that do not follow D), along which D
-    may vary; None where no two rows have equal ones."""
+    """Return the number of each row's set of equal knobs, along which D may vary; None if no two rows have equal
+    ones."""
     if "D" not in rows or rows["D"].isna().any():
         return None
     about = [c for c in rows if is_circumstance(c) or _MEASURED.fullmatch(str(c)) or _ALONG.fullmatch(str(c))]
@@ -148,8 +148,7 @@ def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
 
 
 def unnamed(rows: pd.DataFrame) -> list[str]:
-    """Return a question for a size or an amount of data that no column is taken for, with the columns that may be
-    it."""
+    """Return a question for a size or an amount of data that no column is taken for, with the likely columns."""
     questions = []
     for name, what in (("N", "the size"), ("D", "the amount of data")):
         if name not in rows and (shown := candidates(rows, name)[:_SHOWN]):
@@ -220,8 +219,7 @@ def _along(rows: pd.DataFrame, column: Hashable, codes: NDArray[np.intp]) -> boo
 
 
 def _logged(rows: pd.DataFrame, codes: NDArray[np.intp]) -> bool:
-    """Return whether most rows stand at equal intervals of D within their set of equal knobs, as points that a run logs
-    do."""
+    """Return whether most rows stand at equal intervals of D within their equal knobs, as points of a log do."""
     if "N" not in rows or rows["N"].nunique() < 2:  # sizes of data sets that separate runs were trained on
         return False
     even = 0

@@ -133,11 +133,8 @@ def _as_float(value: Any) -> float:
 
 
 def positive(column: pd.Series, where_is: Callable[[Any], str], *, blank: bool = False, raw: bool = False) -> Array:
-    """Return a column as numbers above 0, with `raw` of any sign; CellError names the first that is not.
-
-    where_is   words for the row of an index
-    blank      whether a blank is allowed, and is NaN
-    """
+    """Return a column as numbers above 0, with `raw` of any sign and with `blank` NaN; CellError names the first other
+    by `where_is`, words for the row of an index."""
     numbers, name = as_floats(column).to_numpy(), str(column.name)
     sound = np.isfinite(numbers) & (raw | (numbers > 0))
     bad = np.flatnonzero(~(sound | (column.isna().to_numpy() if blank else False)))

@@ -43,8 +43,7 @@ _JAMMED = 1e-2
 
 
 class Solution(NamedTuple):
-    """Where each problem ended: u (problems, free), objective, Newton decrement over the objective, whether it is a
-    minimum."""
+    """Where each problem ended: u (problems, free), objective, Newton decrement over it, whether it is a minimum."""
 
     u: Array
     objective: Array
@@ -211,8 +210,7 @@ def _descend(problem: Problem, state: _Moving, steps: int, tolerance: float) -> 
 def _advance(
     problem: Problem, here: _Local, state: _Moving, tolerance: float
 ) -> tuple[_Local, _Moving, Array, NDArray[np.bool_]]:
-    """Take one step of every problem; return where each is then, what a full step would gain, and whether that is
-    nothing."""
+    """Take one step of every problem; return where each is, what a full step would gain, and if that is nothing."""
     step, decrease = _step(here, state.u, state.lam, state.low, state.high)
     arrived = decrease <= tolerance * here.f + _EXACT * state.total
     at = np.minimum(np.maximum(state.u + step, state.low), state.high)

@@ -180,15 +180,13 @@ class Problem:
         return self.errors(value), jacobian if self.scale is None else jacobian * self.scale
 
     def at_places(self, x: Array, power: int) -> Array:
-        """Return what rows (problems, rows) add to each place, times a power of their scale; rows not sorted stand
-        alone."""
+        """Return what rows (problems, rows) add to each place, times a power of their scale, if they are sorted."""
         x = x if self.scale is None else x * self.scale**power
         return x if self.places is None else np.add.reduceat(x, self.places.first, axis=1)
 
     @cached_property
     def straightened(self) -> "Problem | None":
-        """The same problem in the law's straight coordinates, without bounds; None where the law names none, or where a
-        parameter is pinned or known beforehand."""
+        """The same problem in straight coordinates, without bounds; None without any, or with pins or priors."""
         law, straight = self.law, self.law.straight
         if straight is None or self.fixed or self.priors:
             return None

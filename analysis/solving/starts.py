@@ -40,8 +40,7 @@ def halton(count: int, dims: int, seed: int = 0) -> Array:
 
 
 def starts(problem: Problem, count: int, seed: int = 0) -> Array:
-    """Return starts u (count, free): nonlinear parameters drawn in their ranges, linear ones solved, all inside the
-    box."""
+    """Return starts u (count, free): nonlinear parameters drawn in their ranges, linear ones solved, in the box."""
     kinds = {name: problem.kinds[name] for name in problem.free}
     drawn = [name for name, kind in kinds.items() if not kind.linear]
     solved = [name for name, kind in kinds.items() if kind.linear]
@@ -74,8 +73,7 @@ def _draw(cube: Array, kind: Kind, problem: Problem) -> Array:
 def _solve_linear(
     problem: Problem, drawn: dict[str, Array], linear: list[tuple[str, Kind]], count: int
 ) -> dict[str, Array]:
-    """Solve least squares of the relative (or raw) residual for the linear parameters, each kept on its side of
-    zero."""
+    """Solve least squares of the relative (or raw) residual for the linear parameters, each on its side of zero."""
     shape = (count, len(problem.target))
     duals: dict[str, Any] = dict(problem.fixed) | drawn
     zero = np.zeros((count, 1))
@@ -102,8 +100,7 @@ def _solve_linear(
 
 
 def _signed_least_squares(basis: Array, rest: Array, positive: list[bool]) -> Array:
-    """Solve least squares (starts, linear) with some coefficients at or above zero, by trying every set of those
-    kept."""
+    """Solve least squares (starts, linear) with some coefficients at or above zero, by trying every set."""
     norm = np.sqrt((basis**2).sum(1)) + 1e-300
     unit = basis / norm[:, None, :]
     gram = unit.transpose(0, 2, 1) @ unit

@@ -50,8 +50,7 @@ def yaml_of(group: str, name: str, extensions: Iterable[str] = ()) -> Path:
 
 
 def target(group: str, name: str, extensions: Sequence[str] = (), frozen: str | None = None) -> str:
-    """Return the dotted name of a choice's class: the frozen one if it may be built, else the one in its yaml;
-    UserError where it belongs to an extension that is not declared."""
+    """Return a choice's class, the frozen one if it may be built, else its yaml's; UserError if it is undeclared."""
     frozen = present(frozen) if frozen else None
     if frozen and frozen.startswith(ROOMS) and _is_there(frozen.rpartition(".")[0]):
         return frozen

@@ -49,11 +49,8 @@ def home() -> Path:
 
 
 def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
-    """List the files of a corpus, sorted by path: one file, or the readable ones of a folder.
-
-    suffixes: further endings of plain text, such as `.c`. Hidden files and folders are left out. UserError where there
-    is no such path, or no such file in it.
-    """
+    """List the files of a corpus, sorted by path: one file, or the readable ones of a folder but hidden ones, those of
+    plain text by `suffixes` too (`.c`); UserError where there is none."""
     if path.is_file():
         stat = path.stat()
         one = _file(str(path), suffixes) or File(str(path), ".txt", "", 0)

@@ -82,10 +82,8 @@ def digest(data: Any) -> str:
 
 
 def _trunk(budget: Config, recipe: Config) -> dict[str, Any]:
-    """Return what of a budget determines a run: its first mark, which the warm-up follows; later marks extend it.
-
-    Where a rule of the recipe follows D, which is the largest, all of them; where the warm-up is given in steps, none.
-    """
+    """Return what of a budget determines a run: its first mark, which the warm-up follows; where a rule of the recipe
+    follows D, which is the largest, all marks; where the warm-up is given in steps, none."""
     follows = any(isinstance(value, dict) and value.get("D") for value in recipe.values())
     by_steps = recipe.get("warmup_steps") is not None
     lists = {name: marks for name, marks in budget.items() if isinstance(marks, list) and marks}

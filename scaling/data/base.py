@@ -178,10 +178,7 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class SyntheticSequences(Synthetic):
-    """Sequences drawn from a seed, with a target at every position.
-
-    seq_len: positions of an example.
-    """
+    """Sequences drawn from a seed, with a target at every position; seq_len: positions of an example."""
 
     size: int = 1_000_000
     eval_size: int = 65536

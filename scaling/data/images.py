@@ -98,10 +98,7 @@ def _take_turns(classes: NDArray[np.int64], version: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Cifar(Images):
-    """path: the folder in which torchvision has cifar-10-batches-py or cifar-100-python; nothing is downloaded.
-
-    classes: 10 or 100.
-    """
+    """path: the folder in which torchvision has cifar-10-batches-py or cifar-100-python. classes: 10 or 100."""
 
     path: str | None = None
     classes: int = 10

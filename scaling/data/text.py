@@ -41,9 +41,7 @@ TRAINED = "encodings/"  # tables that repeat one another: none of them is held o
 @dataclass(frozen=True)
 class Text(Tokens):
     """size: distinct training targets [bytes], None for all. seq_len: bytes per example. eval_size: held-out targets.
-
-    version: which corpus, the interpreter's version; part of what determines a result.
-    """
+    version: which corpus, the interpreter's version; part of what determines a result."""
 
     eval_size: int | None = EVAL_SIZE
     version: str = ""

@@ -26,8 +26,7 @@ Facts = dict[str, str | int | float]
 
 
 class Windows:
-    """Training windows on the tokens of a side, and held-out ones, (windows, seq_len + 1), by set; that of L has no
-    name."""
+    """Training windows on the tokens of a side, and held-out ones, (windows, seq_len + 1), by set, "" that of L."""
 
     def __init__(
         self,

@@ -20,10 +20,8 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Cnn(Family):
-    """kernel: positions, or pixels along a side, that a convolution sees. residual: ResNet or plain net.
-
-    cycle: on tokens, layer i is dilated 2^(i mod cycle) times. patch: on images, the side that the stem takes as one.
-    """
+    """kernel: positions, or pixels along a side, that a convolution sees. residual: ResNet or plain net. cycle: on
+    tokens, layer i is dilated 2^(i mod cycle) times. patch: on images, the side that the stem takes as one."""
 
     kernel: int = 3
     residual: bool = True

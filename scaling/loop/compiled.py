@@ -38,9 +38,7 @@ def _cache() -> Path:
 @dataclass
 class Compiler:
     """asked: True, or auto for where it saves time. kind, shape: names of the architecture and of all that is compiled.
-
-    compile_s: time that compiling and the passes timed for it took [s], None where nothing was compiled.
-    """
+    compile_s: time that compiling and the passes timed for it took [s]; None where nothing was compiled."""
 
     asked: bool | str
     kind: str

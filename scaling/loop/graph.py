@@ -24,11 +24,8 @@ WARM_UP = 3
 
 
 class NotCapturedError(Exception):
-    """A step has an operation that waits for the device.
-
-    The allocator and the generator of this process may stay in capture mode (pytorch issues 180395 and 190308), so the
-    run begins again in a fresh process, without a graph.
-    """
+    """A step has an operation that waits for the device. The run begins again in a fresh process, without a graph: this
+    one may stay in capture mode (pytorch issues 180395 and 190308)."""
 
 
 class StepGraph:

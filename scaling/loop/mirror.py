@@ -35,11 +35,8 @@ class _Place(Protocol):
 
 
 class Mirror(pl.Callback):
-    """Sends what a run measures to the place that its config names; a failure there is reported once and costs no
-    result.
-
-    rows: the record, once the run has ended well.
-    """
+    """Sends what a run measures to where its config says; a failure there is reported once and costs no result. rows:
+    the record, once the run has ended well."""
 
     def __init__(self, config: FrozenConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder
@@ -49,8 +46,7 @@ class Mirror(pl.Callback):
         self.sent: set[int] = set()
 
     def open(self, columns: record.Row, marks: "Mapping[int, Mark]") -> None:
-        """Open the mirror, or continue where an earlier attempt at the run ended; columns: what is known before
-        training."""
+        """Open the mirror, or continue where an earlier attempt ended; columns: what is known beforehand."""
         self.marks = marks
         if self.config.logger.name != "none":
             self._try(lambda: setattr(self, "place", _open(self.config, self.folder, columns)))

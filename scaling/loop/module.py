@@ -162,8 +162,7 @@ class ScalingModule(pl.LightningModule):
         return min(step for step in self.borders.union(own) if step > self.position)
 
     def take_by_graph(self, border: int) -> bool:
-        """Take the steps up to a border by a graph; return False, said once, if there can be none; NotCapturedError
-        where only the capture shows it."""
+        """Take the steps up to a border by a graph; return False, or raise NotCapturedError, if none can be."""
         obstacle = obstacle_to_graph(self)
         if obstacle is None:
             self.graph = self.graph or StepGraph(self)
@@ -197,8 +196,7 @@ class ScalingModule(pl.LightningModule):
             torch.get_device_module(self.device).manual_seed(seed)
 
     def backward_pass(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add the gradient of the batch's mean loss, one micro-batch at a time; return this rank's share of that
-        loss."""
+        """Add the gradient of the batch's mean loss, a micro-batch at a time; return this rank's share of that loss."""
         ranks, count = self.trainer.world_size, loss_count(self.task, y).sum()
         mine = (part.tensor_split(ranks)[self.global_rank].split(self.spec.examples_at_a_time) for part in (x, y))
         parts = list(zip(*mine, strict=True))
@@ -221,10 +219,8 @@ class ScalingModule(pl.LightningModule):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Measure the mark in work if the position has reached it, and return to the trunk for the next.
-
-        L, L_se, L_train, and L_bpb where a target is a known number of bytes; DivergedError where one is not finite.
-        """
+        """Measure the mark in work if the position has reached it, L, L_se, L_train and L_bpb of text, and return to
+        the trunk for the next; DivergedError where one is not finite."""
         if self.position != self.goal or self.goal in self.results:
             return
         total, steps = self.summed(self.tail)

@@ -28,10 +28,8 @@ class RankError(Exception):
 
 
 def train_ranks(ranks: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in this many processes, which Lightning finds joined; return the first rank's result.
-
-    UserError where a rank raises one; RankError with the rank and its reason where one fails or dies.
-    """
+    """Call a function in this many processes, which Lightning finds joined; return the first rank's result. UserError
+    where a rank raises one; RankError with the rank and its reason where one fails or dies."""
     # a fork is quick and inherits what is imported; elsewhere a process starts from nothing
     torch = sys.modules.get("torch")
     forks = sys.platform == "linux" and not (torch and torch.cuda.is_initialized())  # forks could not use CUDA then

@@ -186,10 +186,8 @@ def whole(model: nn.Module) -> dict[str, Any]:
 def measure_again(
     config: FrozenConfig, folder: RunFolder, run: "Assembled", values: Iterable[float]
 ) -> list[record.Row] | None:
-    """Measure missing probes of finished marks, at these values of the budget, and return their rows.
-
-    None where a mark is not finished, or its weights were not kept or do not give the loss of its row.
-    """
+    """Measure missing probes of finished marks, at these values of the budget, and return their rows; None where a mark
+    is not finished, or its weights were not kept or do not give the loss of its row."""
     rows = {row.get(f"budget.{config.budget.name}"): row for row in resume.reusable(folder.path, config)}
     marks = [mark for mark in run.marks if mark.value in values]
     finished = [(mark, rows[mark.value]) for mark in marks if mark.value in rows and folder.weights(mark.D).exists()]

@@ -27,9 +27,7 @@ from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 @dataclass(frozen=True)
 class Information(CheckedProbe):
     """bins: of an activation, and of a target that is a number. variance: s², in squares of the activations' unit.
-
-    examples: held-out examples that are measured.
-    """
+    examples: held-out examples that are measured."""
 
     bins: int = 30
     # as Saxe 2018 has it, appendix B

@@ -21,9 +21,7 @@ from isoflop.scaling.subject import CheckedProbe, Measurement, Point, Subject
 @dataclass(frozen=True)
 class Positions(CheckedProbe):
     """after: position past which the slope is taken; null for 100, or half of the positions where those are fewer.
-
-    examples: held-out examples that are measured.
-    """
+    examples: held-out examples that are measured."""
 
     after: int | None = None
     examples: int = 1024

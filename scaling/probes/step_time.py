@@ -33,10 +33,8 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class StepTime(CheckedProbe):
-    """seq_lens: lengths that are timed, [256, 1024, 4096, 16384] where the curvature is asked for.
-
-    batch: examples of a training step. repeats: of which the least counts.
-    """
+    """seq_lens: lengths that are timed, [256, 1024, 4096, 16384] where the curvature is asked for. batch: examples of a
+    training step. repeats: of which the least counts."""
 
     seq_lens: tuple[int, ...] = (64, 128, 256, 512)
     batch: int = 4

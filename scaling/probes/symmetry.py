@@ -27,10 +27,8 @@ from isoflop.scaling.subject import BATCH, CheckedProbe, Measurement, Subject
 
 @dataclass(frozen=True)
 class Symmetry(CheckedProbe):
-    """orders: of each example. examples: held-out examples that are measured, of the function and of the pairs.
-
-    positions: the first ones, for the pairs. symbols: the most frequent tokens kept distinct; all others count as one.
-    """
+    """orders: of each example. examples: held-out ones, of the function and of the pairs. positions: the first ones,
+    for the pairs. symbols: the most frequent tokens kept distinct; all others count as one."""
 
     orders: int = 2
     examples: int = 512

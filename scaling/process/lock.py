@@ -46,8 +46,7 @@ def is_fresh(folder: RunFolder) -> bool:
 
 
 def beats(folder: RunFolder, while_there: Path | None = None) -> bool:
-    """Return whether a heart keeps beating, for as many beats as it may miss, or while its owner's file `while_there`
-    is."""
+    """Return whether a heart keeps beating, for as many beats as it may miss, or while its owner's file is there."""
     before, last = folder.read_heartbeat(), _sign(folder)
     until = time.monotonic() + MISSED * min(before.get("every_s", SLOW_S), SLOW_S)
     while time.monotonic() < until:

@@ -28,10 +28,8 @@ LUCK = "before, after: standard error of ln L there, of the law's parameters alo
 
 
 def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = False) -> None:
-    """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing.
-
-    surplus   options and overrides that were given and apply to a composed sweep alone; there must be none
-    """
+    """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing, or for
+    surplus options and overrides, which apply to a composed sweep alone."""
     if surplus:
         raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
     if asked.runs is None or asked.candidates is None:

@@ -78,8 +78,7 @@ def outcomes(
 
 
 def _outcome(rows: pd.DataFrame, have: pd.DataFrame, asked: PlanLaw, limit_s: float) -> Outcome:
-    """Return what the design of one family resolves, together with the runs that exist; limit_s: for its
-    simulations."""
+    """Return what the design of one family resolves, with the runs that exist; limit_s: for its simulations."""
     family, data = map(str, rows[["family", "data"]].iloc[0])
     # of several rates at one point the best is kept: one row for each size, data and seed
     points = rows.drop_duplicates(["N", "D", "seed"])

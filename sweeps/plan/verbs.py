@@ -144,8 +144,7 @@ def _by_training(
 
 
 def _sides(words: Sequence[str], changes: Sequence[str], out: Path) -> dict[str, list[str]]:
-    """Return the overrides of the baseline and of each change, which replace the baseline's of the same key; a change
-    of family leaves out what the other family lacks."""
+    """Return each side's overrides, a change's in place of the baseline's, without what another family lacks."""
     from isoflop.scaling.config import choices
     from isoflop.sweeps.plan.ladder import BASE
 

@@ -103,10 +103,8 @@ def cell_of(rows: Frame, names: list[str]) -> pd.Series:
 
 
 def pairs(one: Frame, two: Frame, compared: Iterable[str]) -> Frame:
-    """Return the runs of two groups side by side, equal in seed and in what both vary: columns `one` and `two`.
-
-    A choice pairs where its values are mostly the same in both groups; runs that are equal in all of that are averaged.
-    """
+    """Return the runs of two groups side by side, in columns `one` and `two`: equal in seed and in what both vary, of
+    which most values are the same in both; runs that are equal in all of that are averaged."""
     names = shared_choices(one, two, compared)
     names += ["seed"] if "seed" in one and {*one["seed"]} & {*two["seed"]} else []
     if not names:

@@ -137,8 +137,7 @@ def ratio(sample: Sample, name: str) -> Contrast:
 
 
 def mean_difference(one: pd.DataFrame, two: pd.DataFrame, compared: Iterable[str]) -> tuple[float, float, float, int]:
-    """Return the difference of the mean `value` of two groups, its standard error, its dof, and the pairs of runs: 0
-    where there are fewer than two, and the means are independent."""
+    """Return the difference of the means of `value`, its error, dof and pairs: 0 pairs for independent means."""
     both = pairs(one, two, compared)
     if len(both) >= 2:
         delta = (both["one"] - both["two"]).to_numpy(float)

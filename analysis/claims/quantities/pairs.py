@@ -75,11 +75,8 @@ def mean_of_rungs(
 
 
 def error_between_runs(sample: Sample) -> tuple[float, int]:
-    """Return the standard error of the mean difference over rungs between runs, and its dof; (0, 0) if not known.
-
-    The unit is the pair of runs, whose deviations from the means of their rungs are summed (the cluster-robust variance
-    of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11).
-    """
+    """Return the standard error of the mean difference over rungs between pairs of runs, and its dof, (0, 0) if not
+    known (the cluster-robust variance of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11)."""
     one, two = (sample.once(cells, side) for side in sample.sides)
     _, delta, rung = matched(one, two)
     run = sample.once(_runs_of, sample.sides[0])
@@ -141,8 +138,7 @@ def _with_partner(rows: pd.DataFrame, partners: list[Any]) -> pd.DataFrame:
 
 
 def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
-    """Return the number of the pair of runs that each row is of, (rows,): of marks of one run it is the same; first:
-    the rows of the first family, with the same pairs."""
+    """Return the number of each row's pair of runs, (rows,), one for all marks; first: rows of the first family."""
     if "run_id" not in rows or first["run_id"].isna().any():
         return rows.groupby([*KEY], sort=True).ngroup()
     run = first.groupby([*KEY])["run_id"].first()
@@ -151,8 +147,7 @@ def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:
 
 
 def contrast(fits: tuple[Fit, Fit], value: Callable[..., Any], name: str) -> Contrast:
-    """Return the difference of a function of the parameters between two fits, with its standard error: of paired fits
-    over their common draws, of independent ones added in quadrature."""
+    """Return the difference of a function of the parameters of two fits, if paired with that of their draws."""
     values, draws = [], []
     for each in fits:
         if each.optimum is None or each.optimum.spread is None:

@@ -160,8 +160,7 @@ def _prices_of(sample: Sample, runs: Runs) -> pd.DataFrame:
 
 
 def first_reach(x: Array, y: Array, goal: float, falls: bool) -> tuple[float, str]:
-    """Return where a curve, ascending in x (logarithms), first reaches a value, interpolated, and whether that is only
-    a bound: least or most; falls: the value is reached from above."""
+    """Return where a curve, ascending in x (logarithms), first reaches a value; least or most if only a bound."""
     beyond = y <= goal if falls else y >= goal
     if beyond[0]:
         return float(x[0]), MOST
@@ -209,8 +208,7 @@ def _reason(prices: pd.DataFrame) -> str:
 
 
 def _between(one: _PriceCurve, two: _PriceCurve, envelope: bool) -> float | None:
-    """Return the mean difference of ln y of two curves, or of their lower envelopes, over the range that they share;
-    None without one."""
+    """Return the mean difference of ln y of two curves, or lower envelopes, over their common range, if any."""
     low, high = max(one.x[0], two.x[0]), min(one.x[-1], two.x[-1])
     if min(len(one.x), len(two.x)) < 2 or high <= low:
         return None

@@ -54,8 +54,7 @@ def rate_window(sample: Sample) -> Measured:
 
 
 def _window(x: Array, y: Array) -> tuple[float, bool]:
-    """Return the range of x (ascending) about the lowest y within AS_GOOD of it, and whether both of its ends lie
-    inside."""
+    """Return the range of x (ascending) about the lowest y within AS_GOOD of it, and whether both ends lie inside."""
     best, goal = int(y.argmin()), float(y.min()) + AS_GOOD
     ends, inside = [], True
     for step, last in ((-1, 0), (1, len(y) - 1)):
@@ -98,8 +97,7 @@ def collapse(sample: Sample) -> Measured:
 
 
 def _normalised(rows: pd.DataFrame) -> tuple[float, pd.DataFrame]:
-    """Return E, and the logarithm of each run's curve less E over its end, at SHARES of its compute, (runs, shares),
-    indexed by size."""
+    """Return E, and ln of each run's curve less E over its end, at SHARES of its compute, (runs, shares), by size."""
     parts = [part.sort_values("C") for _, part in rows.groupby("run_id") if len(part) > 2]
     parts = [part for part in parts if part["C"].iloc[0] <= SHARES[0] * 1.1 * part["C"].iloc[-1]]
     if not parts:

@@ -185,8 +185,7 @@ def taught(runs: list[pd.DataFrame]) -> Drift:
 
 
 def _scatter(y: Array) -> float:
-    """Return the sd of a look by second differences, which a trend does not move, nor a step much: none counts for
-    more than three sd."""
+    """Return the sd of a look by second differences, of which none counts for more than three sd."""
     squares = (y[2:] - 2 * y[1:-1] + y[:-2]) ** 2 / 6
     # the median of a squared normal number is .455
     return float(np.sqrt(np.mean(np.minimum(squares, 9 * np.median(squares) / 0.455)))) if len(squares) else 0.0

@@ -99,8 +99,7 @@ class Watched:
 
 
 def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], risk: float = 0.05) -> Watched:
-    """Watch a run's curve (step, D, L and lr where it was logged) against a point of a forecast; UserError where they
-    are not of one thing."""
+    """Watch a run's curve (step, D, L, lr if logged) against a forecast's point; UserError if they do not match."""
     if forecast.target != "L" or forecast.curves is None:
         what = f"is of {forecast.target}, by {forecast.law}" if forecast.target != "L" else "holds no curves"
         raise UserError(f"the forecast {what}; write one of the loss by isoflop forecast runs.csv --curves curves.csv")

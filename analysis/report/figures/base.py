@@ -177,8 +177,7 @@ def _opening(doc: str | None) -> str:
 
 
 def draw_all(view: View, costly: bool = False) -> Iterator[tuple[str, "Figure | str"]]:
-    """Draw every figure, those too that take many fits where `costly`; one that cannot be drawn is a line that says
-    what is missing."""
+    """Draw every figure, `costly` ones too if asked; one that cannot be drawn is a line that says what is missing."""
     drawn = _few_families(view)
     for drawing in drawings():
         name = drawing.name

@@ -136,8 +136,7 @@ def loss_vs_size(view: View) -> Figure:
 
 
 def _panels(view: View, name: str, x: str, each: str) -> Figure:
-    """Draw L against `x`, a panel for each family with several `x`, a curve for each level of `each`; darker is
-    larger."""
+    """Draw L against `x`, a panel for each family with several, a curve for each level of `each`; darker is larger."""
     runs = _points(view, each)
     several = runs.groupby(["family", "level"])[x].transform(lambda values: level_index(values).max() > 0)
     runs = runs[runs["family"].isin(runs.loc[several.astype(bool), "family"])]

@@ -26,8 +26,7 @@ UNIT = 2**24
 
 @dataclass(frozen=True)
 class SourceUnit:
-    """What one process reads at a time: files, or of one file what begins in start <= position < stop [bytes, row
-    groups]."""
+    """What a process reads at a time: files, or of one what begins in start <= position < stop [bytes, row groups]."""
 
     files: tuple[Any, ...]
     start: int = 0

@@ -22,10 +22,8 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Copy(Synthetic):
-    """Knobs of the copying task; size and eval_size count the symbols to be said again.
-
-    seq_len: positions of an example, an even number: half of them are symbols to copy. symbols: kinds of symbol.
-    """
+    """Copying, whose size and eval_size count the symbols to be said again. seq_len: positions of an example, an even
+    number: half of them are symbols to copy. symbols: kinds of symbol."""
 
     size: int = 1_000_000
     eval_size: int = 32768

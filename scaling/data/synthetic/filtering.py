@@ -67,10 +67,8 @@ class Filtering(SyntheticSequences):
 
 @lru_cache(maxsize=8)
 def _process(order: int, radius: float, version: int) -> tuple[Array, float, Array]:
-    """Return the companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}).
-
-    Poles are conjugate pairs at random angles, the first at the radius, further ones within; an odd one is real.
-    """
+    """Return the companion matrix F, the variance of w, and the stationary covariance of (s_t ... s_{t-p+1}), with
+    poles in conjugate pairs at random angles, the first at the radius, others within; an odd one is real."""
     numbers = stream(version, RULES)
     pairs = order // 2
     moduli = radius * np.append(1.0, numbers.uniform(0.3, 1.0, size=pairs))

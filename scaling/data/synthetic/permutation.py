@@ -26,10 +26,8 @@ IRREPS = ("trivial", "standard")
 
 @dataclass(frozen=True)
 class Permutation(Synthetic):
-    """Knobs of the sequences; size and eval_size count examples.
-
-    seq_len: vectors L per example. features: numbers d of a vector. irrep: irrep of the target: trivial or standard.
-    """
+    """size and eval_size count examples. seq_len: vectors L per example. features: numbers d of a vector. irrep: of the
+    target, trivial or standard."""
 
     seq_len: int = 8
     features: int = 4

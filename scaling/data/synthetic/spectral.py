@@ -26,11 +26,8 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Spectral(Synthetic):
-    """Knobs of the spectrum; size and eval_size count examples.
-
-    features: numbers of an input vector. a: exponent of the target's energy. b: exponent of the features' variances.
-    sigma: standard deviation of the noise on y.
-    """
+    """size and eval_size count examples. features: numbers of an input vector. a: exponent of the target's energy. b:
+    exponent of the features' variances. sigma: standard deviation of the noise on y."""
 
     features: int = 64
     a: float = 1.5

@@ -26,8 +26,7 @@ class Heads(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Self-attention with grouped key and value heads (arXiv:2305.13245); rotary and alibi positions are applied
-    here."""
+    """Self-attention with grouped key and value heads (arXiv:2305.13245), and with rotary or alibi positions."""
 
     cos: Tensor
     sin: Tensor
