@@ -5,6 +5,7 @@ python -m isoflop.sweeps collect runs/first -o runs.csv
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import sys
@@ -230,12 +231,13 @@ def dashboard_command(
     """
     from isoflop.analysis.options import table
     from isoflop.analysis.report.view import look
-    from isoflop.sweeps.watch.dashboard import build, refuse_library, save
+    from isoflop.sweeps.watch.dashboard import build, save
 
     entity, slash, name = project.partition("/")
     if not (entity and slash and name) or "/" in name:
         raise UserError(f"--project {project} is not ENTITY/PROJECT; write --project me/isoflop")
-    refuse_library()
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise UserError("isoflop dashboard needs wandb-workspaces: pip install 'isoflop[dashboard]'")
     dashboard = build(look(table(runs, "", where), claims), entity, name)
     if dry_run:
         print(json.dumps(dashboard.as_json(), indent=1, allow_nan=False))

@@ -1,11 +1,9 @@
-"""What gets a verdict of its own under a rule: families or other groups, pairs of them, or two compared values.
+"""What gets a verdict of its own under a rule: families or groups by the rule's `by`, pairs, or two compared values.
 
-A group is a family unless the rule's `by` names other columns.
+from isoflop.analysis.claims.region import Region
 
-    from isoflop.analysis.claims.region import Region
-
-    rule = Rule("difference", Region(above=0), of=("L",), compare={"family": ("lstm", "transformer")})
-    compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
+rule = Rule("difference", Region(above=0), of=("L",), compare={"family": ("lstm", "transformer")})
+compared(scope(runs, rule), rule)      # of each group its name, the pair, and the runs of both
 """
 
 import itertools

@@ -1,9 +1,6 @@
-"""Choose which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost;
-and before any, the smallest multiplier that a ladder of pairs would find, by simulation.
-
-The variance of a line's value at the target follows from where pairs stand and how steep the curve is there: an optimal
-design for one contrast, bought greedily (Elfving 1952, doi:10.1214/aoms/1177729442; by cost as in active-sl,
-arXiv:2604.22753).
+"""Choose which pairs of runs to make next: those that narrow the multiplier at the target most for what they cost
+(Elfving 1952, doi:10.1214/aoms/1177729442; by cost as in active-sl, arXiv:2604.22753); and before any, the smallest
+multiplier that a ladder of pairs would find, by simulation.
 
     from isoflop.analysis.confirm.multiplier import Points, fit_form
 

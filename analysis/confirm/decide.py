@@ -6,15 +6,13 @@ refute counts, where it goes on up to the target and where it stops at the large
 to go on, each at the full chance (Berger 1982, doi:10.1080/00401706.1982.10487790).
 
 By the k-th of K planned looks at unfinished data the share (k / K)^POWER of the chance is spent (Kim and DeMets 1987,
-doi:10.1093/biomet/74.1.149). The level of a look follows from the joint distribution of all, a Brownian motion looked
-at K times (Lan and DeMets 1983, doi:10.1093/biomet/70.3.659), and is used for Student's t (Jennison and Turnbull 2000,
-Group Sequential Methods, section 3.8). The chance holds wherever one stops, as long as no look adds more information
-than those before it did on average.
+doi:10.1093/biomet/74.1.149), by the joint distribution of all, a Brownian motion looked at K times (Lan and DeMets
+1983, doi:10.1093/biomet/70.3.659), and Student's t (Jennison and Turnbull 2000, Group Sequential Methods, 3.8). The
+chance holds wherever one stops, as long as no look adds more information than earlier ones did on average.
 
     x, new = np.log([1e15, 1e16, 1e17, 1e18] * 2), np.repeat([False, True], 4)
     points = Points(x, np.log(2 + 50 * np.exp(-0.1 * x) - 0.01 * new), new, np.arange(8) % 4)
-    decision = decide(points, np.log(1e19), Criterion(worth=1.05))
-    decision.verdict, decision.target.low
+    decide(points, np.log(1e19), Criterion(worth=1.05)).verdict
     [round(level(0.05, look, 3), 4) for look in (1, 2, 3)]      # [0.0056, 0.0193, 0.0409]
 """
 

@@ -1,17 +1,15 @@
-"""The compute multiplier of a change: how many times more compute the baseline needs for the same loss, against C.
+"""The compute multiplier of a change (Hernandez and Brown 2020, arXiv:2005.04305): how many times more compute the
+baseline needs for the same loss, against C.
 
 The baseline follows L = E + A C^-g, and ln of the multiplier one of FORMS of ln C, a straight line or one that bends.
-Curve and form are fitted together, by least squares of ln L. The two runs of a pair, and all marks along them, are one
-unit: what they share cancels, and neither noise that grows with size nor correlated marks narrow an interval: its
-variance is CR2 of Bell and McCaffrey 2002 with Satterthwaite's degrees of freedom (Pustejovsky and Tipton 2018,
+Both are fitted together, by least squares of ln L. The two runs of a pair, and all marks along them, are one unit,
+whose variance is CR2 of Bell and McCaffrey 2002 with Satterthwaite's degrees of freedom (Pustejovsky and Tipton 2018,
 arXiv:1601.01981).
 
     x, new = np.log([1e15, 1e16, 1e17] * 2), np.repeat([False, True], 3)
     L = 2 + 50 * np.exp(-0.1 * (x + np.where(new, np.log(1.3), 0.0)))
     line = fit_form(Points(x, np.log(L), new, np.arange(6) % 3))
     float(np.exp(line.value(np.log(1e18))))      # 1.3
-
-A multiplier is that of Hernandez and Brown 2020, arXiv:2005.04305.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Make a baseline's and a change's runs of one table into points to compare: in one unit, at matching places, paired.
 
-A run of the change and one of the baseline are a pair where they share their place in the ladder and their seed, which
-gives both the same data order. Of a knob that was searched, each side's best counts. Where several sizes spend one C,
-only the best of each side at each C count.
+A run of the change and one of the baseline are a pair where they share their place in the ladder and their seed. Of a
+searched knob each side's best counts; where several sizes spend one C, only the best of each side.
 
     from isoflop.analysis.runs.runs import as_runs
 

@@ -1,11 +1,9 @@
-"""State the truth that a plan assumes while there are no runs, or that the finished runs say.
+"""State the truth that a plan assumes while there are no runs, or that the finished runs say, to draw losses from.
 
-A stated law, its parameters, and the scatter of runs about it; losses drawn from it stand in for runs not yet made.
-
-    truth = Truth.assumed(rows)                                  # a generic one, centred on the design
-    truth = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
-    truth = Truth.fitted(fit(read_runs("runs.csv")))
-    truth.draw(planned(rows, truth.form), np.random.default_rng(0))   # losses (rows,) of one simulation
+truth = Truth.assumed(rows)                                  # a generic one, centred on the design
+truth = Truth.given("E=1.6,A=400,alpha=.31,B=400,beta=.29")
+truth = Truth.fitted(fit(read_runs("runs.csv")))
+truth.draw(planned(rows, truth.form), np.random.default_rng(0))   # losses (rows,) of one simulation
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,9 +4,8 @@
     believe(rows, law, grid).mean                                    # ln L (rows,) of the grid
 
 From runs: the places where the law may lie on them, weighed by likelihood and by what is known beforehand, and about
-each a normal distribution of the parameters (Laplace's approximation), so that a run which separates two basins counts
-as much as one that narrows a basin. Rows below the targets count less, since a law that holds exactly there errs
-farther off. From a stated truth: one place.
+each a normal distribution of the parameters (Laplace's approximation). Rows below the targets count less, since a law
+that holds exactly there errs farther off. From a stated truth: one place.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
-"""Simulate what a ladder of runs could resolve, before any money is spent.
-
-Losses are drawn from a stated truth at the planned rows and fitted as real ones would be; the spread of many such
-studies is what the real study should expect.
+"""Simulate what a ladder of runs could resolve, before any money is spent: fits of many studies drawn from a stated
+truth.
 
     truth = Truth.assumed(rows)                        # rows: N, D, C, run_id of one family's planned runs
     print(resolve(rows, truth, target_C=1e22))

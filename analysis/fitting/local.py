@@ -1,14 +1,11 @@
-"""What runs tell of a law where they do not tell its parameters apart: its slopes, its loss and its best split at a
-point among them.
+"""What runs tell of a law where they do not tell its parameters apart, E trading against exponents and alpha against A:
+its slopes, its loss and its best split at a point among them, which do not move along such directions.
 
     from isoflop.analysis.fitting.fit import fit
 
     local = fit(runs, "chinchilla").local()
     local.at                                     # the geometric centre of the runs, such as N=1e8, D=2e9
     local.estimates["local_exponent_N"]          # Estimate(...): by how much ln L falls for each e-fold of N
-
-E trades against the exponents, and alpha against A, along directions in which the law hardly moves where the runs are.
-The local exponents do not move either, so that they have an interval where E and alpha have none.
 """
 
 import itertools

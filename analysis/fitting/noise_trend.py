@@ -6,10 +6,9 @@
 
 Within a cell of n replicates, runs that differ only in their seed, the sample variance of ln L is sigma^2 chi^2_(n-1) /
 (n - 1) whatever the law, so that ln sigma^2 = c_group + 2 sum p ln column is a generalised linear model of gamma errors
-with known dispersion: residual maximum likelihood (Verbyla 1993, J. R. Statist. Soc. B 55: 493-508). All groups share
-the exponents, each has its level; the correlation of a run's marks, by moments, enters the errors. Exponents that are
-told from none are shrunk, those of a group towards all groups' (empirical Bayes, Morris 1983, J. Am. Statist. Assoc.
-78: 47-55). Rows are weighed by it only where replicates tell it from none.
+with known dispersion: residual maximum likelihood (Verbyla 1993, J. R. Statist. Soc. B 55: 493-508). The correlation of
+a run's marks enters the errors. Exponents that are told from none are shrunk, those of a group towards all groups'
+(empirical Bayes, Morris 1983, J. Am. Statist. Assoc. 78: 47-55), and only then rows are weighed by them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,13 +5,11 @@
 
 A budget is a level of C that stands apart. A cell (a size at a budget) counts with the best value of a searched knob,
 and not at all on the edge of what was tried. The minimum of a budget is the vertex of a parabola of ln L in ln N over
-the sizes near the best one, and counts only where the parabola opens upward and the vertex lies between sizes that were
-run. What fails stays with the reason.
+the sizes near the best one, and counts only where it opens upward and the vertex lies between sizes that were run.
 
-The exponents of N_opt = G C^a and D_opt ~ C^b are slopes of a straight line through the minima. Where each minimum has
-an error of its own, the interval follows from what every run adds to it; where minima scatter by significantly more (an
-F test), the errors grow by the scale factor of the Particle Data Group (Review of Particle Physics, section 5.2.2).
-Where they have none, the scatter about the line is all there is.
+Powers of C are straight lines through the minima. Where each has an error of its own, the interval follows from what
+every run adds to it; where minima scatter by significantly more (an F test), the errors grow by the scale factor of the
+Particle Data Group (Review of Particle Physics, section 5.2.2). Else the scatter about the line is all there is.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,10 +3,9 @@
     comparison = compare(runs, ["power", "chinchilla", "best"], axis="C")
     comparison.table[["law", "rmsle", "coverage", "predicts"]]       # best first
 
-Every law is fitted to the smaller runs and predicts the larger ones, at several cuts along an axis or at one that is
-given; so do the straight line through the logarithms and the last value seen. They are ranked by the late cuts, those
-that leave no more than a stated factor to the top, since a cut far below favours laws of few parameters. Where runs are
-replicated, lack of fit is tested beside it.
+Every law is fitted to the smaller runs and predicts the larger ones, at several cuts or at one; so do the straight line
+through the logarithms and the last value seen. They are ranked by the late cuts, those that leave no more than a stated
+factor to the top, since a cut far below favours laws of few parameters.
 """
 
 import itertools

@@ -6,15 +6,13 @@
     form_error(folds, noise=0.004)              # as in FormError(edge=0.002, slope=0.004, cuts=5)
     lack_of_fit(runs, "chinchilla").p           # 0.41: no sign of a wrong form
 
-To first order it grows in proportion to the distance d beyond the fitted rows, a logarithm. So a hold-out errs by a
-Gaussian of variance noise^2 + own^2 + edge^2 + slope^2 d^2, where own is the standard error of the refit itself (the
-variance of prediction of a regression; Draper and Smith, Applied Regression Analysis, 3.1). Edge and slope are averaged
-over their likelihood, where each cut counts once, since its errors go together.
+A hold-out at the distance d beyond the fitted rows, a logarithm, errs by a Gaussian of variance noise^2 + own^2 +
+edge^2 + slope^2 d^2, where own is the standard error of the refit itself (Draper and Smith, Applied Regression
+Analysis, 3.1). Edge and slope are averaged over their likelihood, where each cut counts once.
 
 Among the rows, the residuals of a least-squares fit split into what replicates share and pure error; their ratio is an
-F test (Fisher 1922; Draper and Smith). Means of runs are tested against the scatter of replicated runs, and, where runs
-have several marks, the shape along a run against the scatter of marks about it, as in a split plot; the smaller p
-counts twice.
+F test (Fisher 1922; Draper and Smith), of means of runs and, where runs have several marks, of the shape along a run,
+as in a split plot; the smaller p counts twice.
 """
 
 from collections.abc import Sequence

@@ -4,12 +4,11 @@
     noise.pooled, noise.at(columns)   # 0.0058, and 0.0085 for the largest size
 
 Squared residuals are a power of the law's columns (Harvey 1976, multiplicative heteroscedasticity), each exponent kept
-only where it differs from zero at 5 %, with the run as the unit; a prediction never uses less than the pooled scatter.
+only where it differs from zero at 5 %, by run; a prediction never uses less than the pooled scatter.
 
 Moran's I of the residuals, neighbours along D being near, tells whether rows of equal knobs are one curve (Cliff and
-Ord 1981, Spatial Processes, chapter 8). Then they are one unit; where such units are too few for the law, a unit is a
-block of consecutive rows, as many as the autocorrelation leaves independent (Bartlett 1946; Kuensch 1989, Annals of
-Statistics 17).
+Ord 1981, Spatial Processes, chapter 8), and so one unit; where such units are too few, a unit is a block of rows, as
+many as the autocorrelation leaves independent (Bartlett 1946; Kuensch 1989, Annals of Statistics 17).
 """
 
 from collections.abc import Mapping

@@ -93,12 +93,8 @@ _Constant = Kind(low=0.0, log=True, start=(1e-4, 1e4))
 _SmallExponent = Annotated[float, Kind(low=0.0, high=10.0, start=(0.05, 0.5), flat=3.0)]
 
 
-def _kaplan_b(alpha_N: Any, alpha_D: Any) -> Any:
-    # Kaplan et al. 2020, eq. 1.5: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
-    return alpha_N / alpha_D
-
-
-@law("Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5", D_per_N_power=_kaplan_b)
+# eq. 1.5: the D that keeps both terms in proportion grows as N^(alpha_N/alpha_D)
+@law("Kaplan et al. 2020, arXiv:2001.08361, eq. 1.5", D_per_N_power=lambda alpha_N, alpha_D: alpha_N / alpha_D)
 def kaplan(
     N: Column,
     D: Column,

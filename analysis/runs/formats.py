@@ -75,7 +75,8 @@ def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
     def source() -> Path | io.BytesIO:
         return path if content is None else io.BytesIO(content)
 
-    separator = _separator(source())
+    header, *more = pd.read_csv(source(), index_col=False, nrows=0).columns
+    separator = next((sign for sign in (";", "\t") if sign in header and not more), ",")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -111,11 +112,6 @@ def _as_it_was(table: pd.DataFrame) -> pd.DataFrame:
     names = [from_spreadsheet(name) for name in table.columns]
     table = table.assign(**quoted)
     return table.set_axis(names, axis=1) if len(set(names)) == len(names) else table
-
-
-def _separator(source: Path | io.BytesIO) -> str:
-    header, *more = pd.read_csv(source, index_col=False, nrows=0).columns
-    return next((sign for sign in (";", "\t") if sign in header and not more), ",")
 
 
 def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:

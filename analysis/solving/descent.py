@@ -1,16 +1,13 @@
 """One optimiser for every law: a batched, robust Gauss-Newton that carries all starts and all resamples at once.
 
-The unknowns of problem s are u[s], as problem.py has them; rows carry weights, so that a resample of runs, a deleted
-run and a held-out row are all the same problem under other weights.
-
     problem = Problem(law, columns, L, Objective("huber", 1e-3))
     solution = minimise(problem, u0)          # u0 (starts, free)
 
+Rows carry weights, so that a resample of runs, a deleted run and a held-out row are one problem under other weights.
 The step solves (Hn + lam Hs) du = -g: Hn is Newton's matrix (rows inside delta), Hs that of the quadratic which touches
 Huber's loss from above (weights delta/|r| outside), a majorant, so a large lam always descends; and since it shrinks
-along the step and not along the axes, a strong correlation of A and alpha costs nothing. Levenberg 1944, Marquardt
-1963; the majorant is that of Huber and Ronchetti, Robust Statistics (2009); the box as in Bertsekas 1982, Projected
-Newton methods.
+along the step, a strong correlation of A and alpha costs nothing. Levenberg 1944, Marquardt 1963; Huber and Ronchetti,
+Robust Statistics (2009); the box as in Bertsekas 1982, Projected Newton methods.
 """
 
 from typing import Any, NamedTuple

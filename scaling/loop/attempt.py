@@ -185,7 +185,8 @@ class Attempt:
         def keep(steps: int, model: "Model") -> None:
             weights = saved_state.whole(model)
             if first and not self.heart.lost():
-                saved_state.write_weights(self.folder, D[steps], weights, self.config.code)
+                kept = {"code": self.config.code.to_json(), "weights": dict(weights)}
+                saved_state.write(self.folder.weights(D[steps]), kept)
 
         return keep
 

@@ -1,8 +1,7 @@
 """The LightningModule: loss, optimiser, evaluation; it knows no architecture.
 
-Everything that changes from step to step is a pure function of the step (data position, rate) or a buffer, so that a
-checkpoint resumes to the same bits. A run of several marks is one trunk at a constant rate; where a mark's cooldown
-begins, the trunk is set aside, the cooldown made and measured, and the trunk taken up again.
+Everything that changes from step to step is a function of the step or a buffer, so that a checkpoint resumes to the
+same bits. Several marks share one trunk, set aside where the cooldown of one begins and taken up again after it.
 
     module = ScalingModule(model, multipliers, examples, RunSpec(task, recipe, marks=[100], seed=0))
     Trainer(max_epochs=1).fit(module)
@@ -271,7 +270,9 @@ class ScalingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint |= {name: getattr(self, name) for name in SAVED} | {"goal": self.goal}
-        checkpoint["trunk"] = None if self.trunk is None else saved_state.unsharded(self.trunk)
+        checkpoint["trunk"] = (
+            None if self.trunk is None else tuple([*map(saved_state.full, part)] for part in self.trunk)
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.trunk = checkpoint["trunk"]

@@ -11,7 +11,7 @@ count only where they still give the loss of the record.
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -25,7 +25,6 @@ from isoflop import files, record
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig
-from isoflop.scaling.config.provenance import Code
 from isoflop.scaling.data.base import Examples
 from isoflop.scaling.evaluate import evaluate
 from isoflop.scaling.hardware import device_name
@@ -87,12 +86,6 @@ def take_up(state: State, module: nn.Module, optimizer: torch.optim.Optimizer) -
     else:  # set aside before its first step
         for part in parts(optimizer):
             part.state.clear()
-
-
-def unsharded(state: State) -> State:
-    """Return the same with every tensor whole, as a checkpoint keeps it; all ranks take part."""
-    of_module, of_optimizer = ([full(t) for t in part] for part in state)
-    return of_module, of_optimizer
 
 
 def full(value: Any) -> Any:
@@ -171,11 +164,6 @@ class _Digested:
 
     def flush(self) -> None:
         self.file.flush()
-
-
-def write_weights(folder: RunFolder, D: int, weights: Mapping[str, Any], code: Code) -> None:
-    """Keep the weights of the mark at D, a state_dict of whole tensors."""
-    write(folder.weights(D), {"code": code.to_json(), "weights": dict(weights)})
 
 
 def whole(model: nn.Module) -> dict[str, Any]:

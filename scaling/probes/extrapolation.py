@@ -2,8 +2,7 @@
 
 L(k T) is the mean loss over the later half of the positions of sequences k times as long as the trained T, and
 `ratio_k` is L(k T) / L(T) (Press 2022, arXiv:2108.12409, figure 1). `accuracy_k` is the share of those targets that the
-likeliest class meets, where targets are classes. The model is rebuilt for each length with the trained weights; where
-a table of positions is learned there is no value.
+likeliest class meets, where targets are classes; none exists of a learned table of positions.
 
     Extrapolation(times=(2,), examples=64).measure(subject).scalars["ratio_2"]
 """

@@ -2,10 +2,9 @@
 
 A slope is that of the logarithm on ln(seq_len), by least squares: 1 where the cost is linear in the sequence, 2 where
 it is quadratic, as the products of attention are (Vaswani 2017, arXiv:1706.03762, table 1), past seq_len of some 6
-widths (Kaplan 2020, arXiv:2001.08361, section 2.1). A step is the loss and its gradient for a batch of random inputs;
-the least time of several counts, of the process on a CPU and of the wall on a GPU. A decoded token is a forward
-through all that precedes it. Memory is the allocator's peak beyond the weights on a GPU; elsewhere, what the forward
-keeps for the gradient.
+widths (Kaplan 2020, arXiv:2001.08361, section 2.1). A step is the loss and its gradient for random inputs; the least
+time of several counts, of the process on a CPU. A decoded token is a forward through all that precedes it. Memory is
+the allocator's peak beyond the weights on a GPU; elsewhere, what the forward keeps for the gradient.
 
     StepTime(seq_lens=(64, 128), repeats=1).measure(subject).scalars["train_slope"]
 """

@@ -5,11 +5,9 @@ of f) / Var(f), by one-way analysis of variance (Fisher 1925; Searle 1992, chapt
 and 1 / seq_len of what sees one alone.
 
 Of tokens' pairs: pairs = T (T - 1) |mean C|² / sum |C_ts|², C_ts being the covariance of the one-hot tokens at
-positions t != s (Lavie 2024, arXiv:2402.05173), both without the bias of noise: sum |C_ts|² from U-centred Gram
-matrices (Song 2012; Szekely and Rizzo 2014, arXiv:1310.2926), |mean C|² less its variance. There is no value where the
-sum is within three of its standard errors of 0. Two nulls: `pairs_shuffled`, the tokens of each example in random
-order, which is 1 in theory; and `pairs_stationary`, a stationary chain with the data's frequencies of one token after
-another.
+positions t != s (Lavie 2024, arXiv:2402.05173), both without the bias of noise (Song 2012; Szekely and Rizzo 2014,
+arXiv:1310.2926); no value where the sum is within three standard errors of 0. Two nulls: `pairs_shuffled`, the tokens
+of each example in random order, 1 in theory; `pairs_stationary`, a stationary chain with the data's transitions.
 
     Symmetry(orders=4).measure(subject).scalars["function"]
 """

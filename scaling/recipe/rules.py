@@ -7,10 +7,7 @@ the value at that base.
     lr: {c: 0.02, step_targets: 0.5, base: {step_targets: 1024}}        # arXiv:2205.10287
 
     settle({"lr": {"c": 1.79, "N": -0.713, "D": 0.307}, "batch": 16}, N=1e5, D=1e6, targets=64)
-
-How long a run is, its budget, is exactly one of D, C, D_per_N and epochs, one value or a mark for each of several.
-
-    budget = Budget(D=[1e5, 1e6])
+    budget = Budget(D=[1e5, 1e6])               # exactly one of D, C, D_per_N and epochs, one value or several marks
     budget.name, budget.values                  # "D", [1e5, 1e6]
     targets("D", 1e6, cost=cost, unique=1_000_000)
     steps(1e6, targets_per_step=1024)

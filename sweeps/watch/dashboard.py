@@ -6,7 +6,6 @@ save(dashboard)         # the address of the report
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import tempfile
@@ -58,11 +57,6 @@ class Dashboard:
             "report": {"title": report.display_name, "description": report.description, "spec": spec},
             "media": {"run_id": self.media_run, "figures": {figure.name: figure.title for figure in self.figures}},
         }
-
-
-def refuse_library() -> None:
-    if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError("isoflop dashboard needs wandb-workspaces: pip install 'isoflop[dashboard]'")
 
 
 def build(view: View, entity: str, project: str) -> Dashboard:

@@ -1,13 +1,12 @@
 """Simulated results of planned runs, in which a rule's quantity has a stated value and a stated spread.
 
-A drawer fills in the columns that a quantity reads: `effect` is the value that the quantity then has on average,
-`noise` the standard deviation between runs. A quantity without a drawer has no power.
-
     from isoflop.analysis.claims.region import Region
 
     rng = np.random.default_rng(0)
     rule = Rule("run_mean", Region(above=0), of=("probe.x",), effect=1.0, noise=0.1)
     drawn(runs, rule, rng)["probe.x"].mean()      # about 1
+
+A drawer fills in the columns that a quantity reads; a quantity without a drawer has no power.
 """
 
 import math

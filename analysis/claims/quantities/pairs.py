@@ -116,7 +116,8 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
     if len(partners) < SHARED * most:
         alone = (sample.fits.law(sample.law, side.usable, by=name) for side, name in zip(sample.sides, by, strict=True))
         return next(alone), next(alone)
-    sides = [_with_partner(side.usable.frame, partners) for side in sample.sides]
+    both = [(rows, pd.MultiIndex.from_frame(rows[[*KEY]])) for rows in (side.usable.frame for side in sample.sides)]
+    sides = [rows[keys.isin(partners)].sort_values([*KEY], kind="stable") for rows, keys in both]
     tables = [rows.assign(pair=_pair_of_runs(rows, sides[0])) for rows in sides]
     chosen = {name: getattr(sample.fits.settings, name) for name in ("loss", "delta", "weights")}
     fits = [
@@ -129,12 +130,6 @@ def both_fits(sample: Sample) -> tuple[Fit, Fit]:
             for rows, each in zip(tables, fits, strict=True)
         ]
     return fits[0], fits[1]
-
-
-def _with_partner(rows: pd.DataFrame, partners: list[Any]) -> pd.DataFrame:
-    """Return the rows that have a partner, in the order of what pairs them."""
-    keys = pd.MultiIndex.from_tuples(partners, names=[*KEY])
-    return rows[pd.MultiIndex.from_frame(rows[[*KEY]]).isin(keys)].sort_values([*KEY], kind="stable")
 
 
 def _pair_of_runs(rows: pd.DataFrame, first: pd.DataFrame) -> pd.Series:

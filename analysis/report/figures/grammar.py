@@ -1,15 +1,14 @@
 """One visual grammar for all figures: runs are points, laws are lines, intervals are bands or bars, dashed is a guide
-or goes beyond the runs; a family has one colour and one shape everywhere. The last functions say figures in words.
-
-A figure is one table whose column `kind` says what each row is. A layer draws the rows of one kind with a mark of MARKS
-along axes in a family's colour and shape; `single`, `faceted` and `beside` make views. The result is Vega-Lite as a
-dictionary: https://vega.github.io/vega-lite/docs.
+or goes beyond the runs; a family has one colour and one shape everywhere.
 
     import pandas as pd
 
     rows = pd.DataFrame({"kind": ["run", "run"], "family": ["mlp", "mlp"], "C": [1e10, 1e11], "L": [2.0, 1.5]})
     spec = single([layer("point", "run", x=log("C", rows), y=log("L", rows), color=hue(["mlp"]))], height=300)
     sorted(spec)          # ['data', 'height', 'layer', 'width']
+
+A figure is one table whose column `kind` says what each row is; a layer draws the rows of one kind. The result is
+Vega-Lite as a dictionary: https://vega.github.io/vega-lite/docs.
 """
 
 import math

@@ -101,14 +101,14 @@ class FileSource:
                 together.append(file)
                 size += file.size
                 if size >= UNIT:
-                    units.append(_grouped(together))
+                    units.append(SourceUnit(tuple(together), size=size))
                     together, size = [], 0
             elif file.kind == PARQUET:
                 units += _row_groups(file)
             else:
                 starts = range(0, file.size, UNIT)
                 units += [SourceUnit((file,), at, at + UNIT, min(UNIT, file.size - at)) for at in starts]
-        return [*units, *([_grouped(together)] if together else [])]
+        return [*units, *([SourceUnit(tuple(together), size=size)] if together else [])]
 
     def can_be_entered(self, file: File) -> bool:
         """Return whether reading can begin in the middle of a file."""
@@ -137,13 +137,6 @@ class FileSource:
                 if self.encoding is not None:
                     check_text(document, file)
                 yield document
-
-
-def _grouped(files: list[File]) -> SourceUnit:
-    return SourceUnit(tuple(files), size=sum(file.size for file in files))
-
-
-__all__ = ["Path"]
 
 
 def _row_groups(file: File) -> list[SourceUnit]:

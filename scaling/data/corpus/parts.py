@@ -72,7 +72,7 @@ def tokenise(source: Source, unit: SourceUnit, number: int, work: Path, name: st
     """Make the part of a unit: a file of tokens, and an index that is written last."""
     encoder = tokenizer.load(work / name if name else None)
     hashes, lengths, sizes, blocks = list[bytes](), list[int](), list[int](), list[bytes]()
-    with files.replacing(_tokens_file(work, number)) as draft, draft.open("wb") as file:
+    with files.replacing(part_file(work, number).with_suffix(".tokens")) as draft, draft.open("wb") as file:
         for documents in _batches(source.read(unit)):
             for document, tokens in zip(documents, encoder.encode(documents), strict=True):
                 file.write(tokens.tobytes())
@@ -111,10 +111,6 @@ def block_hashes(tokens: NDArray[Any]) -> bytes:
 
 def part_file(work: Path, number: int) -> Path:
     return work / "parts" / f"{number:06d}.npz"
-
-
-def _tokens_file(work: Path, number: int) -> Path:
-    return work / "parts" / f"{number:06d}.tokens"
 
 
 def read_part(work: Path, number: int) -> CorpusPart:
@@ -161,7 +157,7 @@ def write_shard(work: Path, side: str, number: int, kind: str) -> Shard:
 
     @lru_cache(maxsize=256)  # few are mapped at a time
     def tokens_of(part: int) -> NDArray[Any]:
-        return np.memmap(_tokens_file(work, part), kind, "r")
+        return np.memmap(part_file(work, part).with_suffix(".tokens"), kind, "r")
 
     with files.replacing(work / name) as draft, draft.open("wb") as file:
         for at in range(int(np.searchsorted(ends, first, "right")), len(documents)):

@@ -1,15 +1,12 @@
 """A corpus is tokenised once: in parallel, in constant memory, and taken up where it was stopped (no torch).
 
     Path("corpus").mkdir()
-    Path("corpus/notes.md").write_text("a line of text
-" * 20_000)
+    Path("corpus/notes.md").write_text("a line of text\\n" * 20_000)
     prepared = prepare(FileSource("corpus"), Preparation(version="0"))
     prepared.manifest["documents"]["held_out"] > 0                  # True
 
-A byte-pair tokeniser is learned from documents of the training side alone. Every unit of the source becomes a part: the
-tokens of its documents, and a hash of the text of each. Documents are laid end to end in the order of their hashes;
-those whose hash is low are the held-out side, and no text occurs twice. Parts and shards are files that are there whole
-or not at all, so that a process that is killed loses the units at work.
+A unit of the source becomes a part: the tokens of its documents, and a hash of the text of each. Documents are laid end
+to end in the order of their hashes; those whose hash is low are the held-out side, and no text occurs twice.
 """
 
 import contextlib

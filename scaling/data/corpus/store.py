@@ -3,9 +3,8 @@
     write_arrays(Path("prepared"), {"key": "key"}, np.zeros(5000, np.uint8), np.ones(500, np.uint8))
     open_prepared(Path("prepared")).train.rows(np.array([0, 1]), 4)         # (2, 4) tokens: 0 ... 3 and 1 ... 4
 
-A folder of a prepared corpus holds `train-00000.tokens` ..., `held_out-00000.tokens` ..., `manifest.json`, and where
-there is one the tokeniser. Shards are plain little-endian numbers, all of a side but the last SHARD tokens long: token
-i is in shard i // SHARD. Copied elsewhere, the folder is the same corpus: `data=shards data.path=`.
+A prepared folder holds `train-00000.tokens` ..., `held_out-00000.tokens` ..., `manifest.json` and the tokeniser. Shards
+are plain little-endian numbers: token i of a side is in shard i // SHARD.
 """
 
 import contextlib
