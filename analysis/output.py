@@ -102,8 +102,7 @@ def fitted(fits: Any) -> list[Any]:
 
 
 def show_predictions(fits: Any, place: dict[str, float], level: float, as_json: bool, then: Any = ()) -> None:
-    """Print the prediction of each fit at a place; at a compute or a loss, also the speed-ups between fits; then: fits
-    of a second law, of the loss that the first predicts."""
+    """Print each fit's prediction at a place, speed-ups at a compute or loss, and fits of a second law of that loss."""
     from isoflop.analysis.holdout.predict import as_text, predict, predict_then, to_json
     from isoflop.analysis.holdout.speedup import least_compute, speedups
 

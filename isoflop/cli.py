@@ -190,8 +190,7 @@ def _leave_working_directory() -> None:
 
 
 def _open_streams() -> None:
-    """Discard output to a stream that is closed already, or a library's would end in the next file that is opened
-    (open(2)); escape what a terminal cannot show."""
+    """Discard output to a stream that is closed, or it would end in the next file that is opened (open(2))."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

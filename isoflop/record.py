@@ -207,8 +207,7 @@ def _rows(content: bytes) -> tuple[list[Row], bool]:
 
 
 def _problem(rows: list[Row], folder: Path | None = None, sealed: bool = False) -> str | None:
-    """Return what is wrong with the rows of a run or with their folder; None if nothing is. sealed: these are the bytes
-    that `write` wrote, which has checked ranges and identities."""
+    """Return what is wrong with a run's rows or folder, None if nothing; sealed: `write` has checked ranges."""
     for row in rows:
         if row.get("status") not in STATUSES:
             return f"a row has no status ({', '.join(STATUSES)})"

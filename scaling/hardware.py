@@ -114,8 +114,7 @@ def keep_freed_memory() -> None:
 
 
 def choose_kernels(precision: str, deterministic: bool) -> None:
-    """Set how torch works on a GPU, the same for all families: TF32 where precision is bf16, which is coarser still;
-    where deterministic, kernels that give the same bits again."""
+    """Set how torch works on a GPU: TF32 where precision is bf16, coarser still; deterministic kernels if asked."""
     import torch
 
     if torch.cuda.is_initialized():  # by an earlier run of this process, whose peak is not of this one

@@ -62,8 +62,7 @@ def judge(
 
 
 def sound_table(runs: RunsLike) -> Runs:
-    """Return the runs with losses, sizes and budgets as numbers, without rows that lack a loss where some have one;
-    FitError where one is not a number, or no row is usable."""
+    """Return the runs with losses, sizes and budgets as numbers; FitError where one is not, or no row is usable."""
     runs = as_runs(runs).with_compute
     some = runs.take(runs["L"].notna() | ~finished(runs.frame)) if "L" in runs else runs
     (some if "L" in some and len(some.usable) else runs).numbers(["L"], "a claim", blank=("N", "D", "C"))

@@ -199,8 +199,7 @@ def judged_by(table: Path) -> dict[str, str]:
 
 
 def since(table: Path, verdicts: Sequence[ClaimVerdict]) -> list[str]:
-    """Return what changed since a study's verdicts were written beside its table, and which verdicts are others now;
-    nothing where there are none, or where rows, code and rules are the same."""
+    """Return what changed since a study's verdicts were written beside its table, and which are others now."""
     then = _written(table.parent / VERDICTS)
     known = {str(v["id"]): v for v in then["verdicts"]}
     both = [(known[v.id], v) for v in verdicts if v.id in known]

@@ -188,8 +188,7 @@ class SubjectCase(NamedTuple):
 
 
 def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterable[SubjectCase], Lacks, str]:
-    """Return what gets a verdict under a rule, what each family lacks, and how many runs did not finish, in words;
-    Untested where there are no such runs, or too few families."""
+    """Return what gets a verdict, what each family lacks, what did not finish, in words; Untested of too few."""
     runs = as_runs(runs)
     fits, target = fits or Fits(runs), get_law(rule.formula).target if rule.law else ""
     about = scope, runs, rule.where, rule.by, *rule.at.items(), "family" in rule.compare, target

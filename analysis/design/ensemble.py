@@ -91,8 +91,7 @@ def _usual(law: Law) -> dict[str, tuple[float, float]]:
 
 
 def believe(have: RunsLike, law: Law, rows: pd.DataFrame, targets: pd.DataFrame | None = None) -> Ensemble:
-    """Return what the runs that are there say of `rows`, (rows,); targets: rows whose loss is wanted, below which the
-    law itself errs; None: it errs nowhere."""
+    """Return what the runs that are there say of `rows`, (rows,); below the targets, if any, the law itself errs."""
     have = as_runs(have).frame
     form, form_rows = (0.0, 0.0) if targets is None else (_form_error(x, law, targets) for x in (have, rows))
     problem, ends, noise = _search(have, law, form)

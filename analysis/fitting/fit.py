@@ -183,8 +183,7 @@ class Fits:
     """The fits of a table of runs, or of parts of it, and what was made with them."""
 
     def __init__(self, runs: RunsLike, settings: Settings | None = None) -> None:
-        """Start without any fit, of the runs that are fitted where no part of them is named, and with default
-        settings."""
+        """Start without any fit: of the runs that are fitted if no others are named, by these settings."""
         self.runs: Runs = as_runs(runs)
         self.settings = settings or Settings()
         self._made: dict[Hashable, Any] = {}
@@ -209,8 +208,7 @@ class Fits:
         return replace(known, by=by, rows=rows.rows, params=dict(known.params), derived=dict(known.derived))
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what `make` gave for this key when it was first asked for, or its error again; Runs and Fits, which
-        compare by identity, may be part of the key."""
+        """Return what `make` gave for this key (Runs compare by identity) when first asked for, or its error."""
         if key not in self._made:
             try:
                 self._made[key] = make(), None

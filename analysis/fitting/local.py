@@ -148,8 +148,7 @@ def local_quantities(
 
 
 class Space:
-    """The logarithms of a law's columns on fitted rows above 0: which way rows vary, and slopes of the law at a
-    point."""
+    """The logarithms of a law's columns on fitted rows above 0: which way rows vary, and slopes at a point."""
 
     def __init__(self, law: Law, rows: pd.DataFrame) -> None:
         self.law = law
@@ -169,8 +168,7 @@ class Space:
     def at_budget(
         self, point: Mapping[str, float], given: Mapping[str, float], params: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return the point moved to the compute C that is given: to the one of N and D that is not given, or to the
-        best split, or along the point's own D/N if the rows identify no best split."""
+        """Return the point moved to the C that is given: along N or D, to the best split, or at its own D/N."""
         size, data = (self.law.columns[i] for i in self.pair)
         place = {name: value for name, value in point.items() if name != "C"}
         if size in given and data in given:
@@ -258,8 +256,7 @@ class Space:
         return f"{', '.join(columns)} vary along fewer directions than they are"
 
     def flat(self, name: str, target: Array) -> str:
-        """Return why a law that does not move in an exponent's direction, beside target (rows,), does not identify
-        it."""
+        """Return why a law that does not move in an exponent's direction by target (rows,) does not identify it."""
         column, direction = name.removeprefix(EXPONENT), self._direction(name)
         centred, logs = self.logs - self.logs.mean(0), np.log(target)
         slope, *_ = np.linalg.lstsq(centred, logs - logs.mean(), rcond=None)

@@ -231,8 +231,7 @@ def _shrunk(
 
 
 def weighted(parts: Sequence[Observations], law: Law, weights: str) -> list[Observations]:
-    """Return the rows of groups with the scale of their residuals, if they are to be weighed; TooFewRowsError where
-    replicates are asked for and tell nothing."""
+    """Return the rows of groups with the scale of their residuals, if weighed; TooFewRowsError without replicates."""
     if weights == NOISE:
         return [_scaled(part, part.table.numbers([NOISE])[NOISE].to_numpy(float)) for part in parts]
     names = [name for name in law.columns if name in _SCALE or name.startswith(_COUNTS)] or list(law.columns[:1])

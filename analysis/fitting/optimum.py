@@ -234,8 +234,8 @@ class Optimum:
         return np.asarray(r if self.problem.scale is None else r / self.problem.scale)
 
     def band(self, value: Array, columns: list[Array], level: float, *, by_run: bool) -> Array:
-        """Return bounds (2, rows) for a new run at these columns, around the law's `value` there; NaN if there are
-        none. `by_run`: every row is a run, so that sizes may be left out instead of runs."""
+        """Return bounds (2, rows) around the law's `value` for a new run, NaN if none; by_run: sizes may be left
+        out."""
         if self.spread is None:
             return np.full((2, len(value)), np.nan)
         raw, error = self.problem.objective.raw, self.error(columns, by_run=by_run)

@@ -53,8 +53,7 @@ SHARES = ("a", "b")
 
 
 class _Variation(NamedTuple):
-    """How an optimum varies from one set of runs to another: the spread (None without one, and for profiles), the
-    method, notes, and where no interval can be given at all the reason."""
+    """How an optimum varies: the spread, the method, notes, and the reason where there can be no interval."""
 
     spread: Spread | None
     method: str

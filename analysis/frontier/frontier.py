@@ -195,8 +195,7 @@ def _add_budgets(
 
 
 def _table_of(runs: Runs, knobs: Sequence[str]) -> pd.DataFrame:
-    """Return N, D, C, L and the searched knobs of the finished rows, with the number of the run (`unit`) and of the
-    budget, and whether that budget stands apart from its neighbours."""
+    """Return N, D, C, L, searched knobs, run (`unit`) and budget of the finished rows; whether budgets stand apart."""
     for knob in knobs:
         if knob not in _KNOBS and knob not in runs:
             raise FitError(f"--tune {knob}: no such column; there are {', '.join(map(str, runs.frame.columns[:30]))}")

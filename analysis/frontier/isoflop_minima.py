@@ -166,8 +166,7 @@ def least_on_budget(loss: Callable[[Array, Array], Array], part: pd.DataFrame) -
 
 @dataclass(frozen=True)
 class Power:
-    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of the intervals of a, b and, at ln C, of ln N_opt
-    (half_size); None without a spare row."""
+    """N_opt = exp(ln_g) C^a and D_opt ~ C^b, with half-widths of a, b and, at ln C, ln N_opt; None of no spare row."""
 
     ln_g: float
     a: float

@@ -166,8 +166,7 @@ def leverage(problem: Problem, u: Array, fitted: NDArray[np.bool_], columns: Seq
 
 
 def _refusal(problem: Problem, fitted: NDArray[np.bool_]) -> str:
-    """Return why a refit to these rows (rows,) would say nothing of the others: they identify no parameter, or leave
-    the one axis that their columns are; empty where it counts."""
+    """Return why a refit to these rows (rows,) would say nothing of the others; empty where it counts."""
     places = len(np.unique(np.stack(problem.columns, -1)[fitted], axis=0))
     if places <= len(problem.free):
         return f"{places} places are too few for the {len(problem.free)} parameters of {problem.law.name}"

@@ -150,8 +150,7 @@ def form_error(folds: Sequence[Fold], noise: float) -> FormError:
 
 
 def left_out_scores(folds: Sequence[Fold], noise: float) -> Array:
-    """Return the log predictive density of the hold-outs of each cut (cuts,), edge and slope being learnt from the
-    other cuts; NaN where a cut was not fitted, or is the only one."""
+    """Return the log predictive density of each cut's hold-outs (cuts,), by edge and slope of the others, or NaN."""
     out = np.full(len(folds), np.nan)
     like = _likelihoods(folds, noise)
     if like is None or len(like.numbers) < 2:

@@ -154,8 +154,7 @@ def to_json(fit: Fit | Average, prediction: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _one_split(fit: Fit | Average) -> str:
-    """Return why runs of growing compute identify no best split: its exponent is not identified, each has the only
-    split that was tried for it, or one size or amount of data is all there is."""
+    """Return why runs of growing compute identify no best split: an exponent, the splits tried, or one size."""
     if not {"N", "D"} <= set(fit.rows):
         return ""
     N, D = (fit.rows[name].to_numpy(float) for name in ("N", "D"))

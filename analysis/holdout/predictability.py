@@ -62,8 +62,7 @@ class Predictability:
 
 @np.errstate(all="ignore")  # a distant guess may overflow
 def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) -> Predictability:
-    """Return whether a fitted law or an average of laws predicts at a place, by the columns of the law, by hold-outs in
-    its direction; unknown where there is no fit."""
+    """Return whether a law or an average predicts, by hold-outs in the direction of a place; unknown without a fit."""
     names = fit.law.columns
     place = [np.array([float(at[c])]) for c in names] if at else []
     sizes, rows = sizes_of(names), [fit.rows[c].to_numpy(float) for c in names] if at else []
@@ -123,8 +122,7 @@ def _scatter(fit: Fit | Average) -> float:
 def judge(
     mine: Array, laws: dict[str, Array], naive: dict[str, Array], noise: float, *, raw: bool = False
 ) -> Predictability:
-    """Judge by mean squares (cuts,) of the errors of a law, of other laws and of the naive guesses, NaN where a cut was
-    not fitted; `noise` is what the scatter of rows makes of an error."""
+    """Judge mean squares (cuts,) of errors of a law, others and naive guesses, NaN of no fit, by the rows' noise."""
     cuts = int(np.isfinite(mine).sum())
     if cuts < FEWEST_CUTS:
         few = "one hold-out alone proves nothing" if cuts else "no row could be held out"

@@ -133,8 +133,7 @@ def minima(view: View) -> bool:
 
 
 def _best_size(view: View) -> str:
-    """Say how the best size grows with compute: by isoFLOP minima, else by an identified law of runs at budgets; only
-    where the interval of the power is inside (0, 1), which it is a share of."""
+    """Say how the best size grows with compute, by isoFLOP minima, else an identified law; inside (0, 1) alone."""
     if view.layout is None or view.layout.kind != "isoflop":
         return ""
     powers = {}

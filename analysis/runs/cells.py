@@ -156,8 +156,7 @@ def _cell_name(cell: dict[object, object]) -> str:
 
 
 def cell_columns(rows: pd.DataFrame) -> list[str]:
-    """Return the columns that are equal in replicates: those of REPLICATE that a table has, C only in place of N or D,
-    and in a foreign table, which has no rung, every other setting."""
+    """Return the columns that are equal in replicates, of REPLICATE, C, and settings of a foreign table."""
     known = [c for c in REPLICATE if c in rows] + (["C"] if "C" in rows and not {"N", "D"} <= set(rows) else [])
     if "rung" in rows:
         return known

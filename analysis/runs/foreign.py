@@ -40,8 +40,8 @@ def preset_of(table: pd.DataFrame) -> tuple[pd.DataFrame, str] | None:
 
 
 def melted(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return a wide table, whose columns of losses are alike but for one size (70M, `loss (1.4B)`), with N and L in
-    columns, and a note; any other table as it is, and ''."""
+    """Return a wide table of losses by size (70M, `loss (1.4B)`) with N and L in columns, and a note; else it and
+    ''."""
     named = {str(c): SIZE.findall(str(c).replace("_", " ")) for c in table.columns if is_numeric_dtype(table[c])}
     one = {c: matches[0] for c, matches in named.items() if len(matches) == 1}
     sizes = pd.Series({c: float(number) * NAMES.counts[unit.lower()] for c, (number, unit) in one.items()}, dtype=float)

@@ -164,8 +164,7 @@ def _lines(path: Path) -> pd.DataFrame:
 
 
 def _flat(value: Any) -> Any:
-    """Return a cell with a list or a mapping as text, so that rows can be compared and grouped; half a character, which
-    JSON can write and UTF-8 cannot, is escaped."""
+    """Return a cell as what can be compared and grouped: a list or mapping as text, half a character escaped."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
     if hasattr(value, "tolist"):  # an array, as Parquet gives a list

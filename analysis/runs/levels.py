@@ -161,8 +161,7 @@ def _kind(
 
 
 def _repeated(columns: dict[str, NDArray[np.float64]]) -> str:
-    """Return what repeats, first but for rounding and then within the tolerance: budgets (isoflop), sizes and amounts
-    of data (grid), or nothing (scattered)."""
+    """Return what repeats: budgets (isoflop), sizes and amounts of data (grid), or nothing (scattered)."""
     budgets, crossed, few = _shares(columns, _EXACT)
     if min(crossed) >= _MOST:
         return "grid"

@@ -137,8 +137,7 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
 
 
 def given(table: pd.DataFrame, ours: str, text: str) -> Reading | None:
-    """Return how --columns `ours`=`text` is read: a column in the unit of its name, or with a factor or a function
-    before it; None where there is no such column."""
+    """Return how --columns `ours`=`text` is read, with a unit, a factor or a function; None without a column."""
     if text in table:
         return _in_unit_of_name(table, ours, text)
     match = _GIVEN.fullmatch(_FACTOR_AFTER.sub(r"\2*\1", text))

@@ -143,8 +143,7 @@ def _cell(runs: pd.DataFrame, columns: Sequence[str], knob: str) -> list[str]:
 
 
 def mixtures(rows: pd.DataFrame, *, words: bool = True) -> dict[str, str]:
-    """Return a sentence for each column that makes the rows a mixture: those known to, and with `words` any setting in
-    words that takes several values at one size."""
+    """Return a sentence for each column that makes the rows a mixture: MIXTURES, with `words` settings in words."""
     shown = {c: ", ".join(map(str, rows[c].dropna().unique()[:4])) for c in MIXTURES if c in rows}
     notes = {c: f"{c} mixes {kinds}: group by it" for c, kinds in shown.items() if rows[c].nunique() > 1}
     texts = rows.select_dtypes(exclude="number") if words else rows.iloc[:, :0]

@@ -103,8 +103,7 @@ def _readings(rows: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], str]]:
 
 
 def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """Return the number of each row's model, where rows equal in all that can be set are evaluations of one: their
-    losses differ by less than those of any seeds. None where they are not."""
+    """Return the number of each row's model, if rows are evaluations of equal ones, unlike as no seeds are."""
     if not {"N", "D", "L"} <= set(rows.columns) or "seed" in rows:
         return None
     told = [c for c in rows if _EVALUATION.fullmatch(str(c))]
@@ -121,8 +120,7 @@ def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
-    """Return the number of each row's set of equal knobs, along which D may vary; None if no two rows have equal
-    ones."""
+    """Return the number of each row's set of equal knobs, along which D may vary; None if none repeats."""
     if "D" not in rows or rows["D"].isna().any():
         return None
     about = [c for c in rows if is_circumstance(c) or _MEASURED.fullmatch(str(c)) or _ALONG.fullmatch(str(c))]
@@ -139,8 +137,7 @@ def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 
 def is_setting(rows: pd.DataFrame, column: Hashable) -> bool:
-    """Return whether a foreign column says what was made: it names no run, measures nothing, is no circumstance, and
-    has few values; never in a table that takes a second to search."""
+    """Return whether a foreign column says what was made, as no name, measure or circumstance does, in few values."""
     about = any(names.fullmatch(str(column)) for names in (_NAMES, _MEASURED, _ANY_NAME))
     if rows.size > _MOST_CELLS or column in record.COLUMNS or about or is_circumstance(column):
         return False
@@ -158,8 +155,7 @@ def unnamed(rows: pd.DataFrame) -> list[str]:
 
 
 def candidates(rows: pd.DataFrame, ours: str) -> list[str]:
-    """Return the columns that could be N or D by their values, above 0 and up to thousands, those that could be by
-    their names first; no loss, no width, and no known column in another unit."""
+    """Return the columns that could be N or D by their values, likely names first; none of another meaning."""
     words = {"N": _SIZE_WORDS, "D": _DATA_WORDS}
     other = words["D" if ours == "N" else "N"]
     numbers = {c: rows[c] for c in rows if pd.api.types.is_numeric_dtype(rows[c]) and c not in record.COLUMNS}

@@ -110,8 +110,7 @@ def expand(problem: Problem, u: Array, weights: Array | None) -> _Local:
 
 
 class Pace(NamedTuple):
-    """How a search goes: its first damping, its most steps, and when a problem is done, namely when a full step would
-    lower its objective by less than this share of it."""
+    """How a search goes: its first damping, its most steps, and the gain of a full step at which it is done."""
 
     lam: float = 1.0
     steps: int = MAX_STEPS

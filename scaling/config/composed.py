@@ -27,8 +27,7 @@ PLACE = (*(f"family.{dial}" for dial in DIALS), "data.size")
 
 
 def resolve(cfg: "DictConfig", keys: Iterable[str] = ()) -> FrozenConfig:
-    """Freeze what Hydra composed: references resolved, whole numbers as int, with its identity; keys: what was
-    overridden. UserError where a part is missing or a value cannot be."""
+    """Freeze what Hydra composed, `keys` having been overridden, with its identity; UserError for a missing part."""
     _check(cfg, keys)
     composed = {str(key): whole_as_int(container(cfg[key])) for key in cfg if key not in ("hydra", "study")}
     name, rule = identity.name_in(Path(composed["out"]), composed)

@@ -49,8 +49,7 @@ def home() -> Path:
 
 
 def list_files(path: Path, suffixes: Sequence[str] = ()) -> list[File]:
-    """List the files of a corpus, sorted by path: one file, or the readable ones of a folder but hidden ones, those of
-    plain text by `suffixes` too (`.c`); UserError where there is none."""
+    """List a corpus's files by path, plain ones also of these suffixes (`.c`), none hidden; UserError without any."""
     if path.is_file():
         stat = path.stat()
         one = _file(str(path), suffixes) or File(str(path), ".txt", "", 0)

@@ -23,8 +23,7 @@ ASK_EVERY = 20  # steps between the times that ranks ask whether to keep a check
 
 
 class Checkpoints(pl.Callback):
-    """Keeps a checkpoint while the run is not finished, and the trunk after a run of several marks; lost: whether the
-    folder is another process's now, who keeps its own."""
+    """Keeps a checkpoint until the run is finished, and the trunk of marks; lost: another process has the folder."""
 
     def __init__(
         self, folder: RunFolder, code: Code, every_s: float, deferred: Deferred, lost: Callable[[], bool]

@@ -35,8 +35,7 @@ class _Place(Protocol):
 
 
 class Mirror(pl.Callback):
-    """Sends what a run measures to where its config says; a failure there is reported once and costs no result. rows:
-    the record, once the run has ended well."""
+    """Sends a run's measures where its config says, and rows once it ended well; a failure costs no result."""
 
     def __init__(self, config: FrozenConfig, folder: RunFolder) -> None:
         self.config, self.folder = config, folder

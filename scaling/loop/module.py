@@ -141,8 +141,7 @@ class ScalingModule(pl.LightningModule):
         self.compile_s += compiler.compile_s or 0.0
 
     def training_step(self, _: int, __: int) -> None:
-        """Take as many steps as fit in chunk_s, up to the next one at which anything but training happens; of several
-        ranks one, since their clocks differ."""
+        """Take as many steps as fit in chunk_s, until something else happens; of several ranks one."""
         until, border = time.monotonic() + self.spec.chunk_s, self.next_border()
         # where a mark's cooldown begins, the trunk is kept to continue from it afterwards
         if self.keep_trunk and self.trunk is None and self.position == self.cooldown_start(self.goal):
@@ -218,8 +217,7 @@ class ScalingModule(pl.LightningModule):
             p.grad = gradient if p.grad is None else p.grad + gradient
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Measure the mark in work if the position has reached it, L, L_se, L_train and L_bpb of text, and return to
-        the trunk for the next; DivergedError where one is not finite."""
+        """Measure the mark in work if it is reached, and return to the trunk; DivergedError if not finite."""
         if self.position != self.goal or self.goal in self.results:
             return
         total, steps = self.summed(self.tail)

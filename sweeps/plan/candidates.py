@@ -28,8 +28,7 @@ LUCK = "before, after: standard error of ln L there, of the law's parameters alo
 
 
 def say(asked: PlanTable, law: PlanLaw, surplus: Sequence[str], as_json: bool = False) -> None:
-    """Print the runs to make next, for each group of equal --by; UserError if a table or a column is missing, or for
-    surplus options and overrides, which apply to a composed sweep alone."""
+    """Print the runs to make next, by groups of --by; UserError without a column, or for surplus options."""
     if surplus:
         raise UserError(f"{surplus[0]} applies to a composed sweep, and --candidates composes none; leave it out")
     if asked.runs is None or asked.candidates is None:

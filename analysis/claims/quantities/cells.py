@@ -80,8 +80,7 @@ def _reduced(grouped: Any, marks: str) -> "pd.Series[float]":
 
 
 def choices(rows: Frame, without: Iterable[str] = ()) -> list[str]:
-    """Return the columns that name a choice which varies over these rows, but for `without` and what follows from it,
-    and for a learning rate, which follows from the size where it was tuned."""
+    """Return the columns that name a choice which varies here, but `without`, what follows from it, and rates."""
     without = {*without}
     gone = [lead for name in without for lead in FOLLOWS.get(name, ())]
     names = [c for c in map(str, rows.columns) if c in CHOICES or c.startswith(PREFIXES)]

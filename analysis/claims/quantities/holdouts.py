@@ -116,8 +116,7 @@ def gain(sample: Sample, tolerance: float) -> Check:
 
 
 def _covers(test: Backtest) -> Check:
-    """Check that 80 % of held-out losses lie in their 90 % interval; failed only where chance (5 %) over hold-outs,
-    whose losses miss together, cannot explain it."""
+    """Check that 80 % of held-out losses lie in their 90 % interval; failed beyond chance (5 %) over hold-outs."""
     inside, known = test.coverage
     if not known:
         return Check(None, "no prediction interval exists for any hold-out")

@@ -235,8 +235,7 @@ def _present(rows: list[Any]) -> list[Any]:
 
 
 def _json_ready(value: Any) -> Any:
-    """Convert a value to what JSON can hold and Vega can draw: null for NaN and infinity, control characters escaped,
-    numbers cut to the digits that a picture can show."""
+    """Convert a value to what JSON can hold and Vega can draw, numbers cut to the digits that a picture shows."""
     if isinstance(value, dict):
         return {k: _json_ready(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -81,8 +81,7 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def _envelopes(rows: pd.DataFrame, cell: list[str]) -> pd.DataFrame:
-    """Return the best run of each family and compute that beats all with less compute; runs that are equal in the
-    columns of `cell` count by their mean."""
+    """Return the best run of each family and compute that beats all of less; means count of equal `cell`."""
     choices = [c for c in cell if c not in ("family", "C", "D")]
     means = rows.groupby(["family", "level", *choices], dropna=False)[["C", "L"]].mean().reset_index()
     best = means.loc[means.groupby(["family", "level"])["L"].idxmin()].assign(kind="envelope")
@@ -168,8 +167,7 @@ def _panels(view: View, name: str, x: str, each: str) -> Figure:
 
 
 def _points(view: View, each: str) -> pd.DataFrame:
-    """The finished runs, their level of `each` within the family, and its shade from 0 (smallest) to 1; all are of one
-    level where the table has no such column."""
+    """The finished runs, their level of `each` in the family, and its shade from 0 (smallest) to 1."""
     parts = []
     rows = view.rows if each not in view.rows else view.rows[view.rows[each].notna()]
     for _, part in rows.groupby("family"):

@@ -202,8 +202,7 @@ def _positive(column: pd.Series) -> pd.Series:
 
 
 def along(title: str, rows: pd.DataFrame, x: dict[str, Any], y: dict[str, Any], by: str = "family") -> str:
-    """Describe a figure of these rows by its axes, as grammar.log and grammar.linear give them, and by the mean of `y`
-    at both ends of `x`, for each value of `by`."""
+    """Describe a figure of rows by its axes and by the mean of `y` at both ends of `x`, for each value of `by`."""
     across, up = str(x["field"]), str(y["field"])
     parts = []
     for name, part in rows.dropna(subset=[across, up]).groupby(by, sort=False, observed=True):

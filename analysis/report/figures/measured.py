@@ -71,8 +71,7 @@ def _data(view: View) -> pd.DataFrame:
 
 
 def read_profiles(view: View) -> pd.DataFrame:
-    """Return the measurements of probes along an axis, as `isoflop collect` writes them beside the table, if any;
-    UserError where that file is not a table of profiles."""
+    """Return the probes' profiles that `isoflop collect` wrote beside the table; UserError if that is no such table."""
     if not view.runs.source or "run_id" not in view.best:
         return pd.DataFrame()
     table = Path(view.runs.source)

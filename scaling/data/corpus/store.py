@@ -183,8 +183,7 @@ def _stamp(prepared: PreparedCorpus) -> list[Any]:
 
 
 def finish(work: Path, folder: Path, draft: Mapping[str, Any], kind: str, shards: list[Shard]) -> PreparedCorpus:
-    """Write the manifest of a folder of shards, from a draft of what it says beside them, and put it in its place;
-    `content`, a hash of the result, is made from theirs if missing."""
+    """Write the manifest of a folder of shards, with what a draft says, and its `content`, and put it in place."""
     parts = [*(shard.sha256 for shard in shards), str(draft["tokenizer"]["content"])]
     content = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     shape = {"dtype": np.dtype(kind).newbyteorder("<").str, "shards": [vars(shard) for shard in shards]}

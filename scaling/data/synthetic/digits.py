@@ -30,8 +30,7 @@ TURN, SHEAR, STRETCH, MOVE = 0.35, 0.3, 0.25, 0.25  # largest: radians, slope, s
 
 @dataclass(frozen=True)
 class Digits(Synthetic):
-    """size and eval_size count images. side: pixels along a side. noise: standard deviation of the noise, where ink is
-    1."""
+    """size and eval_size count images. side: pixels of one. noise: standard deviation, where ink is 1."""
 
     size: int = 20_000
     eval_size: int = 4096

@@ -26,8 +26,7 @@ from isoflop.scaling.task import Task
 
 @dataclass(frozen=True)
 class Zipf(SyntheticSequences):
-    """exponent: exponent A of the frequencies. vocab_size: kinds of token. classes: classes of which each token has
-    one."""
+    """exponent: A of the frequencies. vocab_size: kinds of token. classes: of which each token has one."""
 
     exponent: float = 1.5
     vocab_size: int = 20_000
