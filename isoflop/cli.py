@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 
 from isoflop.errors import UserError
 
@@ -54,31 +55,8 @@ EXAMPLES = """examples:
   isoflop fit theirs.csv --law chinchilla --columns N=params,D=tokens,L=loss
   isoflop report runs.csv -o report"""
 
-# the words up to the cursor are handed over as one line, since bash takes them apart at = and :
-BASH = r"""_isoflop() {
-    local IFS=$'\n' line="${COMP_LINE:0:$COMP_POINT}" word="${COMP_WORDS[COMP_CWORD]}" last
-    last="${line##* }"
-    [[ "$word" == "=" || "$word" == ":" ]] && word=""
-    COMPREPLY=($(isoflop --complete "$line" 2>/dev/null))
-    # bash has the part before the last = already
-    COMPREPLY=("${COMPREPLY[@]#"${last%"$word"}"}")
-    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *[=./] ]] && compopt -o nospace
-}
-complete -o default -F _isoflop isoflop
-"""
-ZSH = r"""_isoflop() {
-    local -a found
-    found=("${(@f)$(isoflop --complete "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
-    [[ -n "$found" ]] && compadd -Q -S '' -- $found || _files
-}
-compdef _isoflop isoflop
-"""
-FISH = r"""function __isoflop
-    isoflop --complete (commandline -cp) 2>/dev/null
-end
-complete -c isoflop -a '(__isoflop)'
-"""
-SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+# those that completion.bash and so on are for
+SHELLS = ("bash", "zsh", "fish")
 
 # options whose value is a column of the table on the same line, or several with a comma between
 OF_COLUMNS = ("--by", "--run", "--axis", "--where", "--columns")
@@ -119,9 +97,9 @@ def call(arguments: list[str]) -> int:
 
 def script(arguments: list[str]) -> str:
     """Return what a shell evaluates at its start; UserError for an unknown shell."""
-    if len(arguments) != 1 or arguments[0] not in SCRIPTS:
-        raise UserError(f"--completion {' '.join(arguments)}: give one of {', '.join(SCRIPTS)}")
-    return SCRIPTS[arguments[0]]
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        raise UserError(f"--completion {' '.join(arguments)}: give one of {', '.join(SHELLS)}")
+    return Path(__file__).with_name(f"completion.{arguments[0]}").read_text(encoding="utf-8")
 
 
 def complete(arguments: list[str]) -> str:
