@@ -29,7 +29,6 @@ def emit(document: Any) -> None:
 
 
 def show(result: Any, as_json: bool) -> None:
-    """Print a result as text or as its document."""
     emit(result.to_json()) if as_json else echo(str(result))
 
 

@@ -144,7 +144,6 @@ def _options(verb: str) -> list[str]:
 
 
 def _overrides(before: list[str], last: str) -> list[str]:
-    """Return the groups, choices and keys that Hydra completes; of several values, the last is completed."""
     from hydra import initialize_config_module
     from hydra._internal.core_plugins.bash_completion import BashCompletion
     from hydra.core.global_hydra import GlobalHydra

@@ -65,7 +65,6 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """The name of the folder."""
         return self.path.resolve().name
 
     def lease(self, number: int) -> Path:

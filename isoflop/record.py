@@ -39,7 +39,6 @@ class RunStatus(StrEnum):
 
     @property
     def has_result(self) -> bool:
-        """Whether the run need not be made again."""
         return self in (RunStatus.OK, RunStatus.DIVERGED)
 
 
@@ -58,8 +57,6 @@ LOSS = "loss_unit"
 
 
 class Column(NamedTuple):
-    """What a column of the record holds."""
-
     meaning: str
     unit: str = ""  # LOSS: that of the task's loss, which the column loss_unit names
     note: str = ""  # what else there is to know, after a colon or semicolon

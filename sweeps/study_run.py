@@ -177,7 +177,6 @@ def run_cheapest_first(hours: float, room: Path, overrides: Sequence[str] = ()) 
 
 
 def print_listing(room: Path) -> None:
-    """Print all studies with runs, question, the verdicts in a room, and the minutes taken there or expected."""
     shown = plain_table("study", "runs", "minutes", "question", "last verdicts", right=("runs", "minutes"))
     for study in studies():
         document = files.read_json(room / study.name / "verdicts.json")

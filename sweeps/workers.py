@@ -124,7 +124,6 @@ class Run:
     gpu: str | None
 
     def kill(self) -> None:
-        """End the run and whatever it started."""
         if self.process.pid is None:
             return
         try:

@@ -87,11 +87,9 @@ class KnownAnswerResult:
 
     @property
     def title(self) -> str:
-        """What was measured, and of whom."""
         return f"{self.known.title}, {self.subject}" if self.subject else self.known.title
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
         estimate = {"estimate": self.estimate.value, "low": self.estimate.low, "high": self.estimate.high}
         who = {"name": self.known.name, "title": self.title, "law": self.known.law, "of": self.known.of}
         return {**who, "theory": self.theory, **estimate, "verdict": self.verdict.value, "reason": self.reason}

@@ -105,7 +105,6 @@ class Region:
 
     @property
     def kind(self) -> str:
-        """Which kind of region it is."""
         return next(name for name in KINDS if getattr(self, name) is not None)
 
     @property
@@ -115,7 +114,6 @@ class Region:
 
     @property
     def expected(self) -> str:
-        """What a contrast is expected to be."""
         return self.expect or "different"
 
     def band(self, seed_sd: float | None) -> float:

@@ -154,7 +154,6 @@ def is_value(rows: pd.DataFrame, column: str, value: Value) -> pd.Series:
 
 
 def _name(column: str, value: Value) -> str:
-    """Return what one of a pair is called."""
     return value if isinstance(value, str) and value not in ENDS else f"{column}={value}"
 
 
@@ -207,7 +206,6 @@ def cases(runs: RunsLike, rule: Rule, fits: Fits | None = None) -> tuple[Iterabl
 
 
 def _families(groups: Groups, lacks: Lacks, rule: Rule, fits: Fits) -> Iterator[SubjectCase]:
-    """Yield every family."""
     able = sum(not missing for missing in lacks.values())
     too_many = "law" in rule.measures.needs and able > MOST_FITTED_FAMILIES
     for name in sorted(lacks):
@@ -248,7 +246,6 @@ def _most_runs(groups: Groups, names: Sequence[str]) -> list[str]:
 
 
 def _compared_cases(comparisons: Sequence[Comparison], rule: Rule, fits: Fits) -> Iterator[SubjectCase]:
-    """Yield the two values that are compared, in every group."""
     together = bool(rule.needs.names & {*rule.compare})  # one side has one value of what is compared
     names = compared_names(rule)
     for group, pair, tables in comparisons:

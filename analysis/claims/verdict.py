@@ -46,7 +46,6 @@ class ClaimSubject:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """The one or two families."""
         return tuple(self.pair or (str(self.name),))
 
     @property
@@ -90,7 +89,7 @@ class SubjectVerdict:
 
 @dataclass(frozen=True)
 class RuleVerdict:
-    """What the runs say of a rule."""
+    """What the runs say of a rule; its numbers are those of its clearest subject."""
 
     verdict: VerdictKind
     """The outcome."""
@@ -103,37 +102,30 @@ class RuleVerdict:
 
     @property
     def statistic(self) -> float | None:
-        """The quantity of the clearest subject."""
         return self.clearest.statistic if self.clearest else None
 
     @property
     def low(self) -> float | None:
-        """The lower bound of its interval."""
         return self.clearest.low if self.clearest else None
 
     @property
     def high(self) -> float | None:
-        """The upper bound of its interval."""
         return self.clearest.high if self.clearest else None
 
     @property
     def limit(self) -> float | None:
-        """The tolerance or half-width of the band that the statistic was set against."""
         return self.clearest.limit if self.clearest else None
 
     @property
     def unit(self) -> str:
-        """The unit of a statistic that is the mean of a column."""
         return self.clearest.unit if self.clearest else ""
 
     @property
     def beside(self) -> str:
-        """What decides it where the interval alone would say otherwise."""
         return self.clearest.beside if self.clearest else ""
 
     @property
     def subject(self) -> ClaimSubject | None:
-        """The subject that the numbers are of."""
         return self.clearest.subject if self.clearest else None
 
 
@@ -146,7 +138,6 @@ class ClaimVerdict(RuleVerdict):
 
     @property
     def id(self) -> str:
-        """The claim's id."""
         return self.claim.id
 
     @property

@@ -59,7 +59,6 @@ class Confirmation:
 
     @property
     def brief(self) -> str:
-        """The multipliers and the verdict on one line."""
         known = self.decision
         return (
             f"{known.largest} at C = {number(self.top)}, {known.target} at the target, {self.verdict}" if known else "-"

@@ -80,7 +80,6 @@ class Observations:
 
     @property
     def rows(self) -> pd.DataFrame:
-        """The rows as a frame."""
         return self.table.frame
 
     def part(self, most: int) -> "Observations":

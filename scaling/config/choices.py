@@ -116,7 +116,6 @@ def _plain(group: str, name: str, resolve: bool) -> dict[str, Any]:
 
 
 def _node(group: str, name: str) -> "DictConfig":
-    """Return the yaml of a choice, merged over those that its `defaults` name."""
     from omegaconf import DictConfig, OmegaConf  # a twentieth of a second, which reading frozen configs need not take
 
     node = OmegaConf.load(yaml_of(group, name, declared()))

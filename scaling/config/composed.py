@@ -89,7 +89,6 @@ def rung(cfg: "DictConfig", keys: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """Register with OmegaConf the words that conf/ uses, those of corpora among them."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _folder_name(_root_), replace=True)

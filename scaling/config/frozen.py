@@ -97,7 +97,6 @@ class FrozenConfig:
         return choices.target(group, self.names.of(group), self.extensions, self.classes.get(group))
 
     def present_code(self) -> Code:
-        """Return the code that would make the run now."""
         return provenance.code(map(self.target, identity.CHOICES), self.extensions)
 
     @classmethod
@@ -250,7 +249,6 @@ def failure(config: FrozenConfig, status: str, reason: str) -> record.Row:
 
 
 def status_and_reason(error: Exception) -> tuple[str, str]:
-    """Return the status and reason of a run that an error ended."""
     name, first = type(error).__name__, (str(error).strip().splitlines() or [""])[0]
     if name == "UncompletedJobError":  # submitit's, after the last time limit
         return record.RunStatus.TIMEOUT, first

@@ -28,8 +28,6 @@ IMPORT = re.compile(rf"{FROM} (?:\(([^)]*)\)|(.*)$)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Code:
-    """The code that makes a run."""
-
     git: str | None
     """Commit; None outside a git checkout."""
     dirty: bool | None

@@ -106,11 +106,9 @@ class InMemory:
         self.x, self.y, self.held_x, self.held_y = x, y, held_x, held_y
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return training examples by index."""
         return self.finish(self.x[indices], self.y[indices])
 
     def held_out(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """Return the held-out examples in their order."""
         return list(map(self.finish, self.held_x.split(batch), self.held_y.split(batch)))
 
     def to(self, device: torch.device) -> "InMemory":

@@ -57,7 +57,6 @@ class HuggingFace(FromSource):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a manifest says of it."""
         return {name: getattr(self, name) for name in ("name", "config", "split", "field", "revision", "documents")}
 
     def plan(self, tokenizer: str) -> Preparation:

@@ -129,7 +129,6 @@ class Transformer(Family):
         return self.width // self.head_dim * round(self.expansion * self.head_dim * 2 / 3)
 
     def second(self) -> nn.Module:
-        """Build the branch that follows attention."""
         if self.feed_forward == "gelu":
             return feed_forward(self.width, self.hidden)
         return nn.Sequential(linear(self.width, 2 * self.hidden), _Gate(), linear(self.hidden, self.width))

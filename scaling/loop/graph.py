@@ -99,7 +99,6 @@ class StepGraph:
         self.taken += 1
 
     def step(self) -> None:
-        """Take one step, with operations on the device alone."""
         module = self.module
         self.rate.copy_(self.rates.index_select(0, self.row)[0])
         x, y = module.examples.take(self.indices.index_select(0, self.row)[0])

@@ -34,7 +34,6 @@ class Progress(pl.Callback):
             self.bar.update(module.made, module.last_loss)
 
     def close(self) -> None:
-        """Remove the bar."""
         if self.bar:
             self.bar.close()
 

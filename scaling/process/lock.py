@@ -81,7 +81,6 @@ class Heart:
         self._thread: threading.Thread | None = None
 
     def at(self, step: int, steps: int) -> None:
-        """Record how far the run is."""
         self.step, self.steps = step, steps
 
     def __enter__(self) -> "Heart":
@@ -161,7 +160,6 @@ class Lease:
             raise BusyError(f"another process has taken over {self.folder.path}, as this one did not answer")
 
     def release(self) -> None:
-        """Leave the folder to others."""
         self.folder.lease(self.number).unlink(missing_ok=True)
 
 

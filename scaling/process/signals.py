@@ -137,7 +137,6 @@ def end_with_parent() -> None:
 
 
 def outlive() -> None:
-    """Let this process outlive its parent."""
     _on_death_of_parent(0)
 
 

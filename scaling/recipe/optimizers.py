@@ -191,7 +191,6 @@ class AdamW:
         )
 
     def group(self, of: Multipliers, parameters: list[nn.Parameter]) -> dict[str, object]:
-        """Return one named group of the optimiser."""
         decay = self.weight_decay * of.weight_decay if of.role == "matrix" else 0.0
         return {
             "name": f"{of.role} lr×{of.lr:.3g} eps×{of.eps:.3g}",

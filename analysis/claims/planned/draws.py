@@ -41,8 +41,6 @@ TRUTHS: Mapping[str, Mapping[str, float]] = {
 
 @dataclass(frozen=True)
 class _PlannedRows:
-    """Planned rows for which results are drawn."""
-
     rows: pd.DataFrame
     """A row for each mark of a run."""
     rule: Rule
@@ -52,7 +50,6 @@ class _PlannedRows:
 
     @property
     def effect(self) -> float:
-        """The value of the quantity."""
         return self.rule.effect or 0.0
 
     def normal(self, spread: float | None = None) -> Array:

@@ -96,7 +96,6 @@ class ClaimPower:
 
 
 def power(rows: pd.DataFrame, claim: Claim, seconds: float = SECONDS) -> list[ClaimPower]:
-    """Return the power of one claim, of each of its rules."""
     if claim.untestable:
         return [ClaimPower(claim.id, "", None, None, 0, {}, f"not testable as stated: {claim.untestable}")]
     return [_of_rule(rows, claim.id, rule, seconds) for rule in claim.rules]

@@ -80,7 +80,6 @@ class FileSource:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a manifest says of it."""
         cut = [file for file in self.files if self.piece_of(file)]
         pieces = f"{len(cut)} cut into pieces of {self.piece_of(cut[0])} bytes at line ends" if cut else "none cut"
         return {"files": len(self.files), "bytes": self.size, "pieces": pieces}
@@ -94,7 +93,6 @@ class FileSource:
         return min(PIECE, max(SHORTEST, self.size // PIECES))
 
     def units(self) -> list[SourceUnit]:
-        """Split the work into units, in a fixed order; raise UserError if there is none."""
         units, together, size = list[SourceUnit](), list[File](), 0
         for file in self.files:
             if file.size <= UNIT or not self.can_be_entered(file):
@@ -118,7 +116,6 @@ class FileSource:
         return file.kind == JSONL or (self.piece_of(file) is not None and in_utf8)
 
     def read(self, unit: SourceUnit) -> Iterator[bytes]:
-        """Yield the documents of a unit, without empty ones."""
         for file in unit.files:
             if file.kind == PARQUET:
                 documents = read_parquet(file, self.field, unit)

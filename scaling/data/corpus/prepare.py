@@ -264,5 +264,4 @@ def _sentence(prepared: PreparedCorpus) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr."""
     print(text, file=sys.stderr, flush=True)
