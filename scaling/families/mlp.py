@@ -1,7 +1,7 @@
 """A multilayer perceptron, residual or plain; on tokens and sequences it sees a window of the past and nothing else.
 
 Mlp(width=64, depth=2, lr=0.01, window=16).build(task)
-Mlp(width=64, depth=20, lr=0.01, residual=False, norm=False, activation="relu").build(task)      the textbook's
+Mlp(width=64, depth=20, lr=0.01, residual=False, norm=False, activation="relu").build(task)      # the textbook's
 """
 
 from dataclasses import dataclass

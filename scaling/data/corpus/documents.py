@@ -1,6 +1,6 @@
 """Documents read from files: plain text, rows of JSON or Parquet, packed or not (no torch).
 
-Path("corpus.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+Path("corpus.jsonl").write_text('{"text": "one"}\\n{"text": "two"}\\n')
 source = FileSource("corpus.jsonl", field="text")
 [list(source.read(unit)) for unit in source.units()]            # [[b'one', b'two']]
 """

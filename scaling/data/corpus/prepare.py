@@ -1,8 +1,8 @@
 """A corpus is tokenised once: in parallel, in constant memory, and taken up where it was stopped (no torch).
 
-    Path("corpus").mkdir()
-    Path("corpus/notes.md").write_text("a line of text\\n" * 20_000)
-    prepared = prepare(FileSource("corpus"), Preparation(version="0"))
+    Path("notes").mkdir()
+    Path("notes/a.md").write_text("\\n".join(map(str, range(100_000))))
+    prepared = prepare(FileSource("notes"), Preparation(version="0"))
     prepared.manifest["documents"]["held_out"] > 0                  # True
 
 A unit of the source becomes a part: the tokens of its documents, and a hash of the text of each. Documents are laid end
