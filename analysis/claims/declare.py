@@ -229,11 +229,8 @@ class Quantity:
         return "–" if value is None or math.isnan(value) else f"{self.unit.amount(value)} {unit}".strip()
 
     def sentence(self, amount: str, value: float, pair: Pair | None = None, **words: str) -> str:
-        """Return a clause that names the quantity, its number, and of a pair which of the two is lower.
-
-        amount  the number with its unit, of a pair the distance
-        words   what stands for {of}, {law}, {axis}, {against} and {reach}
-        """
+        """Return a clause that names the quantity, its number (`amount`, of a pair the distance), and of a pair which
+        is lower; words: what stands for {of}, {law}, {axis}, {against} and {reach}."""
         text = self.wording or f"{self.title}: {{amount}}{' lower for {lower} than for {higher}' if pair else ''}"
         first, second = pair or ("", "")
         lower, higher = (first, second) if value < 0 else (second, first)

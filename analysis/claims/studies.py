@@ -86,11 +86,8 @@ def _lack(claim: Claim, runs: Runs) -> str:
 def next_command(
     verdict: ClaimVerdict, table: Path | None, minutes: float = 0.0, studies: Sequence[ClaimStudy] | None = None
 ) -> str:
-    """Return the command that would decide an open claim; empty where it is decided, or where none is known.
-
-    minutes  what these runs took: a study of less than twice that would leave the claim open too
-    studies  those that test claims, where they have been read
-    """
+    """Return the command that would decide an open claim; empty where it is decided, or where none is known. minutes:
+    what these runs took: a study of less than twice that would leave the claim open too."""
     if verdict.verdict.decided:
         return ""
     least = 0.0 if verdict.verdict is VerdictKind.UNTESTED else 2 * minutes

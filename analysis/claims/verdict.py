@@ -174,11 +174,8 @@ def combined(kinds: set[VerdictKind], how: str) -> VerdictKind:
 def of_subjects(
     rule: Rule, subjects: Sequence[SubjectVerdict], lacks: Lacks | None = None, unfinished: str = ""
 ) -> RuleVerdict:
-    """Return the verdict of a rule from those of its subjects, with the numbers of the clearest.
-
-    lacks        what the runs of each family lack
-    unfinished   how many runs did not finish, in words
-    """
+    """Return the verdict of a rule from those of its subjects, with what each family lacks, and in words how many runs
+    did not finish."""
     kinds, counted = [subject.verdict for subject in subjects], ""
     verdict = combined({*kinds}, "all" if rule.combine == "count" else rule.combine)
     if rule.combine == "count":

@@ -24,13 +24,8 @@ E, A, G, SHARED, ALONE = 1.7, 1.8, 0.12, 0.005, 0.003
 
 
 def next_pairs(line: Form, places: Array, costs: Array, goal: float, money: float) -> NDArray[np.intp]:
-    """Return how many pairs to make at each place, so that ln of the multiplier at ln C = `goal` narrows most.
-
-    line     the line by the runs so far
-    places   ln C of the pairs that could be made
-    costs    what a pair costs at each
-    money    what may be spent, in the same unit
-    """
+    """Return how many pairs to make at each of the places (ln C), where one costs `costs`, for `money` in the same
+    unit, so that ln of the multiplier at ln C = `goal` narrows most, by the line of the runs so far."""
     x = line.points.x[line.points.new]
     count = np.unique(line.points.unit[line.points.new], return_inverse=True)[1]
     made, more = _rows(line, x), _rows(line, places)
@@ -53,14 +48,8 @@ def _rows(line: Form, x: Array) -> Array:
 
 
 def more_pairs(judged: Sequence[Judgement], places: Array, costs: Array, money: float, most: int) -> list[int]:
-    """Return how many pairs to make at each place for what is known least; none where nothing is open.
-
-    judged   what is known of the changes that are undecided
-    places   ln C of the pairs that could be made
-    costs    what a pair costs at each
-    money    what may be spent, in the same unit
-    most     as many pairs as an earlier look has added on average, which the levels of the looks rest on
-    """
+    """Return how many pairs to make, as next_pairs does, for what is known least of the undecided; none where nothing
+    is open, and at most `most`, what earlier looks added on average, on which the levels of looks rest."""
     if not judged:
         return [0] * len(places)
     widest = max(judged, key=lambda judgement: max(way.error for way in judgement.ways))
@@ -70,13 +59,8 @@ def more_pairs(judged: Sequence[Judgement], places: Array, costs: Array, money: 
 
 
 def smallest_found(places: Array, counts: Sequence[int], goal: float, rule: Criterion) -> float | None:
-    """Return the smallest constant multiplier that is said to scale with power .8; None above 10.
-
-    places   ln C of each place
-    counts   pairs at each
-    goal     ln C of the target
-    rule     when a verdict is given
-    """
+    """Return the smallest constant multiplier that is said to scale at ln C = `goal` with power .8 by the rule, from so
+    many pairs (`counts`) at each of the places (ln C); None above 10."""
     x = np.tile(np.repeat(places, counts), 2)
     units, new, curve = (
         np.arange(len(x)) % (len(x) // 2),

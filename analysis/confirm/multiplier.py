@@ -54,12 +54,7 @@ class Clustered:
 
     @classmethod
     def of(cls, design: Array, residuals: Array, unit: NDArray[np.intp]) -> "Clustered":
-        """Return the parts of a fit.
-
-        design      derivatives of each row by the parameters, (rows, p)
-        residuals   of each row
-        unit        number of each row's unit
-        """
+        """Return the parts of a fit by derivatives (rows, p), residuals, and the number of each row's unit."""
         bread = np.linalg.pinv(design.T @ design, rcond=SINGULAR, hermitian=True).astype(np.float64)
         codes, counts = np.unique(unit, return_inverse=True, return_counts=True)[1:]
         order, starts = np.argsort(codes, kind="stable"), np.cumsum(counts) - counts

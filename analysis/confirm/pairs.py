@@ -75,15 +75,8 @@ class Sides:
 
 
 def sides(runs: Runs, by: Sequence[str], base: str, change: str) -> Sides:
-    """Return the points of two groups of runs.
-
-    runs     a table of runs
-    by       the columns whose values name the groups
-    base     the name of the baseline's group
-    change   the name of the change's group
-
-    UserError where a name is of no group, both are the same runs, or their losses do not compare.
-    """
+    """Return the points of the groups called `base` and `change` by the values of the columns `by`; UserError where a
+    name is of no group, both are the same runs, or their losses do not compare."""
     old, new = _group(runs, by, base, "--base"), _group(runs, by, change, "--change")
     if base == change:
         raise UserError(f"--base and --change are both {cell(base)}, the same runs; name two groups")

@@ -184,12 +184,8 @@ class Decision:
 
 
 def decide(request: Request, approaches: dict[str, Any], C: float, run: tuple[float, float]) -> Decision:
-    """Return the decision for a compute.
-
-    approaches   the Approach of `envelope`, `isoflop` and `parametric`
-    C            training compute [FLOPs]
-    run          the smallest and the largest C of the runs [FLOPs]
-    """
+    """Return the decision for a compute C [FLOPs], from the Approach of `envelope`, `isoflop` and `parametric`, and the
+    smallest and largest C that was run."""
     beyond, below = C / run[1], run[0] / C
     law_fit, level = request.law_fit, request.level
     sizes = {"isoflop": approaches["isoflop"].size_at(C), "envelope": approaches["envelope"].size_at(C)}

@@ -179,13 +179,8 @@ class Power:
 def power_through(
     minima: pd.DataFrame, contributions: Sequence[pd.DataFrame] | None, spare: int, level: float
 ) -> Power | None:
-    """Fit the powers through minima that count; None if these are fewer than BUDGETS, or at one compute.
-
-    minima          rows with C, N_opt and D_opt
-    contributions   for each row, what each run adds to its error in ln N_opt and ln D_opt, by run; None where they
-                    have no error
-    spare           degrees of freedom of these errors
-    """
+    """Fit the powers through minima (C, N_opt, D_opt) that count; None if these are fewer than BUDGETS, or at one
+    compute. contributions: what each run adds to the errors of each, if any; spare: their degrees of freedom."""
     if len(minima) < BUDGETS or np.ptp(np.log(minima["C"].to_numpy(float))) == 0:
         return None
     x, N, D = (np.log(minima[c].to_numpy(float)) for c in ("C", "N_opt", "D_opt"))

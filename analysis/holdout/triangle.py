@@ -63,13 +63,8 @@ class Triangle:
     """Hold-outs of several laws of one table, whose refits are shared between cuts."""
 
     def __init__(self, frame: pd.DataFrame, fits: Mapping[str, Fit], axis: str, cuts: Sequence[NDArray[np.bool_]]):
-        """Refit every law at every cut and at the levels below the deepest.
-
-        frame   the rows that every law was fitted to
-        fits    laws by name, fitted to all rows
-        axis    the column along which rows are cut
-        cuts    the fitted rows of each cut, from the fewest
-        """
+        """Refit laws, by name, that were fitted to all rows of the frame, at every cut along the axis (its fitted rows,
+        from the fewest) and at the levels below the deepest."""
         self.frame, self.axis, self.fits = frame, axis, fits
         names = list(dict.fromkeys([axis, *(c for fit in fits.values() for c in fit.law.columns)]))
         z, along = np.log(frame[names].to_numpy(float)), levels_along(frame[axis])

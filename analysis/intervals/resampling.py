@@ -212,11 +212,7 @@ def _unbiased(problem: Problem, u: Array, runs: NDArray[np.intp], moved: Array) 
 
 def _satterthwaite(weights: Array, shares: Array) -> Array:
     """Return the degrees of freedom of the variance of each parameter, (free,): those of the chi-square with its mean
-    and its variance, where residuals are independent and of one variance.
-
-    weights   (runs, free, free) by how much a run's scores move each parameter (the last axis)
-    shares    (runs, free, free) its share of the information
-    """
+    and its variance, by how much a run's scores move each, (runs, free, free), and its share of the information."""
     a = np.einsum("gij,gjc->gic", shares, weights)
     own = np.einsum("gic,gic->gc", weights, a)
     dofs = []

@@ -203,14 +203,9 @@ def trend(residual: Array, columns: Mapping[str, Array]) -> str:
 
 
 def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Array) -> tuple[float, float]:
-    """Return how many standard deviations Moran's I of the residuals lies above its mean under independence, and their
-    autocorrelation from one row to the next.
-
-    residuals   (rows,) at the optimum
-    jacobian    (free, rows) of the residuals
-    sets        (rows,) the number of each row's set; rows of different sets are no neighbours
-    along       (rows,) the column that orders the rows of a set
-    """
+    """Return how many standard deviations Moran's I of residuals (rows,), with jacobian (free, rows), lies above its
+    mean under independence, and their autocorrelation from row to row; neighbours are in one of the sets, along a
+    column."""
     order = np.lexsort((along, sets))
     # by rank and not by size, so that one outlier or a heavy tail decides nothing
     e, sets = _normal_scores(residuals)[order], sets[order]

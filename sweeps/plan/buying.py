@@ -76,14 +76,8 @@ class Bought:
 
 
 def buy(ladder: Ladder, out: Path, target: float, budget: float, rule: "Criterion") -> "Confirmations":
-    """Buy pairs until every change is decided, all looks are taken or the budget is spent.
-
-    ladder   what may be bought
-    out      the folder of the runs
-    target   the C at which to know the multiplier
-    budget   time here [s]
-    rule     when a verdict is given, but for its looks
-    """
+    """Buy pairs of the ladder, into the folder `out`, until the rule decides every change at the target C, all looks
+    are taken, or the budget is spent [s here]."""
     from isoflop.analysis.confirm.choose import more_pairs
     from isoflop.analysis.confirm.comparison import confirm
     from isoflop.analysis.runs.read import read_runs

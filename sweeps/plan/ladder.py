@@ -141,12 +141,8 @@ class Price:
 
 
 def plan_ladder(sides: Mapping[str, Sequence[str]], budget: float, target: float) -> Ladder:
-    """Return the largest ladder below a target that a budget pays for; UserError if there is none.
-
-    sides    the overrides of each side, the baseline first
-    budget   time here [s]
-    target   the C at which to know the multiplier
-    """
+    """Return the largest ladder, of each side's overrides with the baseline's first, below a target C that a budget
+    pays for [s here]; UserError if there is none."""
     grid, places = _places(sides)
     launcher = {key: value for key, value in grid.launcher.items() if key != "_target_"}
     slots = len(LaunchSettings.read(launcher).slots(grid.configs[0].trainer))

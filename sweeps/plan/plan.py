@@ -156,12 +156,8 @@ def _by_law(
 def _step_s(
     device: str, by_graph: bool, compiles: bool, flops: float, values: float, mfu: float | None = None
 ) -> float | None:
-    """Return the time of a step [s]; None for a device that the tables of hardware.py do not have.
-
-    flops    of the step on one device
-    values   tokens x layers x width of it
-    mfu      the share of the peak that its products reach, instead of the H100's
-    """
+    """Return the time of a step of so many FLOPs and values (tokens x layers x width) on one device [s], whose products
+    reach the share mfu of its peak; None for a device that the tables of hardware.py do not have."""
     sheet = card(device)
     if sheet is None:
         return None

@@ -48,11 +48,8 @@ def with_derived(runs: Runs, names: Iterable[str]) -> Runs:
 
 
 def of_runs(runs: RunsLike, name: str, marks: str = "", less: str = "") -> Frame:
-    """Return a row for each run that has a number, its first, with the number as `value`; Untested where none has.
-
-    marks   mean (also where empty), last, first, or drop: the largest of the run's marks less the last
-    less    a column that is subtracted first
-    """
+    """Return a row for each run that has a number, its first, with the number as `value`, from which `less` is taken;
+    Untested where none has. marks: mean (also where empty), last, first, or drop: the largest less the last."""
     rows = as_runs(runs).usable.frame
     require_columns(rows, [name, *([less] if less else [])])
     value = pd.to_numeric(rows[name], errors="coerce")

@@ -146,11 +146,8 @@ def _point(forecast: Forecast, place: Mapping[str, float]) -> dict[str, Any]:
 
 def watch(looks: pd.DataFrame, learnt: Mapping[str, Any], start: tuple[float, float], end: tuple[float, float, float],
           risk: float = 0.05) -> Watched:  # fmt: skip
-    """Watch the looks of a run, whose chance of a false alarm is at most `risk` in all.
-
-    start   the mean and the standard deviation of the level, by the forecast
-    end     D at the end, ln L there by the law, and how much of it the fall of the rate makes
-    """
+    """Watch the looks of a run, whose chance of a false alarm is at most `risk` in all, from the level's mean and sd at
+    the start to the end: D, ln L by the law, and how much of it the fall of the rate makes."""
     drift, (mean, sd), (D, predicted, effect) = Drift(**learnt["drift"]), start, end
     last, first = looks.iloc[-1], looks.iloc[0]
     # the forecast is of the end: what it says of the first look lies that far off

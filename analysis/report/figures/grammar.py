@@ -68,11 +68,8 @@ MOST_READ, MOST_NAMED = 12, 4
 
 
 def layer(mark: str, kinds: str | Sequence[str], /, *, where: str = "", **encoding: Any) -> Spec:
-    """Draw one sort of mark for the rows of one or several kinds.
-
-    where     a further condition, as a Vega expression
-    encoding  channels: an axis, a colour, or the name of a column of words
-    """
+    """Draw one sort of mark for the rows of one or several kinds that meet `where`, a Vega expression; encoding:
+    channels, each an axis, a colour, or the name of a column of words."""
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     condition = " || ".join(f"datum.kind === '{kind}'" for kind in kinds)
     style = {"type": mark} | MARKS.get(mark, {})
