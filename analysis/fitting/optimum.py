@@ -47,7 +47,11 @@ _STEP = 1e-3
 
 
 class Starts(NamedTuple):
-    """How many starts the search had, and how many ended at the best objective found."""
+    """How many starts the search had.
+
+    tried        starts in all
+    at_optimum   starts that ended at the best objective found
+    """
 
     tried: int
     at_optimum: int
