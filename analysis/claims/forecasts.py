@@ -242,7 +242,7 @@ def _moved(rows: pd.DataFrame, place: dict[str, float], slopes: dict[str, float]
 
 
 def _interval_score(x: Array, low: Array, high: Array, level: float) -> Array:
-    """Return the interval score (Gneiting and Raftery 2007, eq. 43), which also bears a miss; NaN without a band."""
+    """Return the interval score (Gneiting and Raftery 2007, eq. 43): width + 2/alpha of a miss; NaN without a band."""
     alpha = 1 - level
     score: Array = (high - low) + 2 / alpha * (np.maximum(low - x, 0) + np.maximum(x - high, 0))
     return score

@@ -228,7 +228,7 @@ class Experts(Reporting):
         return worked.unflatten(1, (seq, self.top_k)).sum(2)  # type: ignore[no-any-return]
 
     def queue(self, chosen: Tensor, places: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Assign slots to choices in order, one more for those without a place; who has one; one-hot choices."""
+        """Assign slots in order, the last where no place is left; return them, whether placed, one-hot choices."""
         picked = chosen[..., None] == torch.arange(self.experts, device=chosen.device)  # (batch, choices, experts)
         before = ((picked.cumsum(1) - 1) * picked).sum(-1)  # (batch, choices): how many came earlier
         placed = before < places

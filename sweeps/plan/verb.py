@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from hydra.errors import HydraException
@@ -29,9 +28,6 @@ from isoflop.sweeps.plan.resolution import Outcome, outcomes
 from isoflop.sweeps.study import read
 from isoflop.sweeps.watch.progress import console, plain_table
 from isoflop.wording import clock, gigabytes, short
-
-if TYPE_CHECKING:
-    pass
 
 MOST = 24  # runs that have a line each, unless all are asked for
 OVER = 1.1  # times its budget that a run may spend without a word

@@ -100,6 +100,8 @@ def line(sweep: _WatchedSweep) -> str:
 
 
 class LiveTable:
+    """The live table of a sweep, rebuilt at most once a second."""
+
     def __init__(self, sweep: _WatchedSweep, now: Callable[[], float]) -> None:
         self.sweep, self.now, self.speeds = sweep, now, _Speeds()
         self.made, self.last = -TABLE_S, Group()
