@@ -410,7 +410,7 @@ def props(small_sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Props:
 def there(props: Props, monkeypatch: pytest.MonkeyPatch) -> Iterator[Props]:
     """In the folder of runs.csv and runs/."""
     monkeypatch.chdir(props.folder.parents[1])
-    monkeypatch.setenv("ISOFLOP_DATA", str(props.folder.parents[1] / "prepared"))
+    monkeypatch.setenv("ISOFLOP_DATA", str(props.folder.parents[1] / "kept_corpora"))
     for name, text in props.texts.items():
         Path(name).write_text(text)
     laws = importlib.import_module("isoflop.analysis.laws.declare").LAWS
