@@ -48,7 +48,7 @@ def test_a_wheel_holds_one_package_and_the_plugins(built: dict[str, Path]) -> No
 
 def test_a_wheel_holds_every_file_that_is_used(built: dict[str, Path], tree: Path) -> None:
     names = {name for name in zipfile.ZipFile(built["wheel"]).namelist() if name.startswith("isoflop/")}
-    kinds = (".py", ".yaml", ".html", ".md", ".csv", ".gz")
+    kinds = (".py", ".yaml", ".html", ".md", ".csv", ".gz", ".bash", ".zsh", ".fish")
     ours = [p for room in FOLDERS for p in (tree / room).rglob("*") if p.suffix in kinds]
     expected = {f"isoflop/{path.relative_to(tree)}" for path in ours}
     expected |= {f"isoflop/{path.name}" for path in (tree / "isoflop").iterdir() if path.suffix in kinds}
