@@ -9,9 +9,9 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_620,
+    "lines": 41_000,
     "files": 270,
-    "public_names": 1_152,
+    "public_names": 1_150,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,
@@ -27,7 +27,7 @@ LIMITS = {
 VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (52, 2_000), "report": (110, 39_400)}
+WALKS = {"fit": (51, 2_000), "report": (110, 39_400)}
 
 
 @pytest.fixture(scope="module")
