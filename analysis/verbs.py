@@ -276,7 +276,8 @@ def report_command(
     from isoflop.analysis.report.report import write_report
 
     table = o.grouped(rows.read(), rows.by)
-    output.echo(f"wrote {write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)}")
+    page = write_report(table, out, claims, forecast, tune=o.names(rows.tune), full=full)
+    output.echo("\n".join([f"wrote {page}", *output.notes(table)]))
 
 
 @app.command("plot")

@@ -184,7 +184,7 @@ def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
 
 
 def _title(view: View) -> str:
-    runs = count_runs(view.runs)
+    runs = count_runs(view.runs if view.rows.empty else view.runs.usable)
     noun = f"{runs} run{'s' if runs != 1 else ''}"
     if len(view.families) <= 1:
         return f"{view.families[0]}, {noun}" if view.families else noun

@@ -27,7 +27,9 @@ def test_rows_without_a_loss_are_counted_and_left_out(
     assert main([verb, str(tmp_path / "runs.csv"), *options.get(verb, [])]) == 0
     said = capsys.readouterr().out
     if verb == "report":
-        said = (tmp_path / "report/index.html").read_text()
+        page = (tmp_path / "report/index.html").read_text()
+        assert f"runs, {len(rows) - 2} runs" in page  # the title counts what was used
+        assert f"2 of {len(rows)} rows left out: no value of L" in page
     if verb == "check":
         assert f"{len(rows) - 2} of {len(rows)} rows usable" in said
         assert "L is empty and 1 more" in said
