@@ -19,7 +19,7 @@ from isoflop.scaling.config import choices
 from isoflop.scaling.config.contents import fingerprint
 from isoflop.scaling.data.corpus import store
 from isoflop.scaling.data.corpus.documents import FileSource, Source
-from isoflop.scaling.data.corpus.parts import BLOCK, overlap
+from isoflop.scaling.data.corpus.parts import BLOCK, first_said, overlap
 from isoflop.scaling.data.corpus.prepare import Preparation, prepare, say
 from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, PreparedCorpus
 from isoflop.scaling.task import Task
@@ -103,7 +103,7 @@ class Tokens:
         """Refuse a batch of more examples than there are, and held-out sets that are not there."""
         for name, prepared in self.others.items():
             self.windows(prepared, name)
-            if share := overlap(self.prepared, prepared):
+            if (share := overlap(self.prepared, prepared)) and first_said(self.prepared, prepared):
                 there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens are in the training side too"
                 say(f"data.held_out: {name}: {there}")
         if batch > (n := self.used // self.seq_len):
