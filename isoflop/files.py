@@ -152,6 +152,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a nested mapping holds by names joined with dots."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def finite(value: Any) -> Any:
     """Return the value with NaN and infinities as None, at any depth, and arrays and numpy's numbers as plain ones."""
     if isinstance(value, Mapping):

@@ -28,7 +28,7 @@ from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.report.figures.base import MOST_REASON, Figure, draw_all, not_drawn
 from isoflop.analysis.report.finding import axis_of, finding, minima, of_many, question, tone, word
 from isoflop.analysis.report.sentences import amount, decided_first, interval, seed_noise, summary
-from isoflop.analysis.report.tables import count_runs, ledger, local_quantities, parameters, training_hours
+from isoflop.analysis.report.tables import last_marks, ledger, local_quantities, parameters, training_hours
 from isoflop.analysis.report.view import MOST_FAMILIES, View, look
 from isoflop.analysis.runs.runs import RunsLike, as_runs
 from isoflop.errors import UserError
@@ -184,7 +184,7 @@ def headline(view: View, drawn: dict[str, Figure]) -> Figure | None:
 
 
 def _title(view: View) -> str:
-    runs = count_runs(view.runs if view.rows.empty else view.runs.usable)
+    runs = len(last_marks(view.runs if view.rows.empty else view.runs.usable))
     noun = f"{runs} run{'s' if runs != 1 else ''}"
     if len(view.families) <= 1:
         return f"{view.families[0]}, {noun}" if view.families else noun

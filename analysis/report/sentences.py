@@ -118,7 +118,7 @@ def _trained(view: View) -> str:
         sentence += f", with {number(low)}{f' to {number(high)}' if decades else ''} FLOPs{each}{decades}"
     if "run_id" in rows and (others := view.searched["run_id"].nunique() - runs) > 0:
         sentence += f"; {others} more tried other values of searched knobs, and are not counted"
-    unfinished = len(view.unfinished)
+    unfinished = len(view.runs.unfinished)
     return sentence + (f"; {unfinished} more did not finish (see the ledger)." if unfinished else "; all finished.")
 
 

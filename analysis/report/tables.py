@@ -185,8 +185,3 @@ def last_marks(runs: RunsLike) -> pd.DataFrame:
     """Return one row for each run: its last mark."""
     rows = as_runs(runs).frame
     return rows.drop_duplicates("run_id", keep="last") if "run_id" in rows else rows
-
-
-def count_runs(runs: RunsLike) -> int:
-    """Return how many runs a table has."""
-    return len(last_marks(runs))

@@ -93,11 +93,6 @@ class View:
         """The rows of `best`."""
         return self.best.frame
 
-    @property
-    def unfinished(self) -> pd.DataFrame:
-        """The rows of runs that left no result."""
-        return self.runs.unfinished.frame
-
     @cached_property
     def frontiers(self) -> dict[str, Frontier]:
         """For each family that has N, D, C and budgets, the frontier as `isoflop frontier` gives it."""
@@ -129,10 +124,6 @@ class View:
         law = self.laws[family]
         few = _few(law.rows)
         return law if few is law.rows else self.fits.law(law.law.name, few, by={"family": family}, interval="none")
-
-    def few(self, family: str) -> pd.DataFrame:
-        """Return at most MOST_HELD of the rows that are compared of one family."""
-        return _few(self.compared(family))
 
     def splits(self, family: str) -> bool:
         """Return whether the law of this family has a best size and amount of data for each compute."""

@@ -5,16 +5,15 @@
 What would fill the memory, or never end, is refused before the first row is looked at.
 """
 
+import codecs
 import io
 import json
 import lzma
-import mmap
-import os
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,17 +21,20 @@ import pandas as pd
 
 from isoflop import record
 from isoflop.errors import UserError
+from isoflop.files import leaves
 from isoflop.wording import MOST_SHOWN, cut, from_spreadsheet, printable
 
 # rows of a long CSV that are read at a time
 _PIECE = 20_000
 
 _DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
+# 70 000 000 with any space: a thin one, one that does not break
+_SPACED = r"\s*[-+]?\d{1,3}(?:\s\d{3})+(?:[.,]\d+)?\s*"
 _THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
 # bytes of a line, far above any row of numbers and names
 LONGEST_LINE = 16 * 2**20
-# files that are read by what they are, a line a row, or not as text at all
-_LINES, _BINARY = (".jsonl", ".ndjson"), (".parquet", ".pq")
+# files that are not text
+_BINARY = (".parquet", ".pq")
 # files that are text once they are unpacked, and the bytes that one may unpack to: deflate makes a thousandth of a bomb
 # (RFC 1951)
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
@@ -50,7 +52,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; give the path of a CSV file of runs")
     try:
         _check_file(path)
-        table = _csv(path, unpack(path)) if path.suffix in _PACKED else _READERS.get(path.suffix, _csv)(path)
+        table = _READERS.get(path.suffix, _csv)(path)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; it needs a header line and a row for each run") from None
     except pd.errors.ParserError as error:
@@ -69,36 +71,46 @@ def has_lines(path: Path) -> bool:
     return not path.is_dir() and path.suffix not in _BINARY
 
 
-def _csv(path: Path, content: bytes | None = None) -> pd.DataFrame:
+def _csv(path: Path) -> pd.DataFrame:
     # a short row is filled with NaN, a long one is an error; "inf" and "nan" are read as numbers and judged where they
     # are used
-    def source() -> Path | io.BytesIO:
-        return path if content is None else io.BytesIO(content)
-
-    header, *more = pd.read_csv(source(), index_col=False, nrows=0).columns
+    content = unpack(path) if path.suffix in _PACKED else path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as spreadsheets save text
+        content = content.decode("utf-16").encode()
+    _check_quotes(content, path)
+    above = _above_header(content)
+    header, *more = pd.read_csv(io.BytesIO(content), index_col=False, nrows=0, skiprows=above).columns
     separator = next((sign for sign in (";", "\t") if sign in header and not more), ",")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = _parsed(source, separator)
+            table = _parsed(content, separator, above)
         except pd.errors.ParserWarning:
             raise UserError(f"{path} has rows of more fields than its header names; mend one of them") from None
-    table.index = pd.RangeIndex(2, len(table) + 2)
+    table.index = pd.RangeIndex(2, len(table) + 2) + above
     table = table if separator == "," else _with_points(table, separator)
     blank = table.isna().all(axis=1)
     return _as_it_was(table[~blank] if blank.any() else table)
 
 
-def _parsed(source: Callable[[], Path | io.BytesIO], separator: str) -> pd.DataFrame:
+def _above_header(content: bytes) -> int:
+    """Return how many lines of comments stand above the header; one right above a row of numbers is the header."""
+    comments = list(takewhile(lambda line: line.startswith(b"#"), io.BytesIO(content)))
+    end = sum(map(len, comments))
+    return len(comments) - (end > 0 and content[end : end + 1].isdigit())
+
+
+def _parsed(content: bytes, separator: str, above: int) -> pd.DataFrame:
     """Return the table of a CSV; a long one is read in pieces, since its text takes more memory than its numbers."""
-    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False, "sep": separator}
-    with pd.read_csv(source(), chunksize=_PIECE, **options) as pieces:
+    options: dict[str, Any] = {"index_col": False, "low_memory": False, "skip_blank_lines": False}
+    options |= {"sep": separator, "skiprows": above}
+    with pd.read_csv(io.BytesIO(content), chunksize=_PIECE, **options) as pieces:
         first: pd.DataFrame = next(pieces)
         if len(first) < _PIECE:
             return first
         parts = [first, *pieces]
     kinds = {tuple("number" if kind.kind in "if" else str(kind) for kind in part.dtypes) for part in parts}
-    table: pd.DataFrame = pd.concat(parts, ignore_index=True) if len(kinds) == 1 else pd.read_csv(source(), **options)
+    table: pd.DataFrame = pd.concat(parts) if len(kinds) == 1 else pd.read_csv(io.BytesIO(content), **options)
     return table
 
 
@@ -120,6 +132,8 @@ def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
     pointed = {}
     for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         column = table[name].astype(object)
+        spaced = column.astype(str).str.fullmatch(_SPACED)
+        column = column.where(~spaced, column.astype(str).str.replace(r"\s", "", regex=True))
         texts = column.astype(str)
         commas = texts.str.fullmatch(_DECIMAL_COMMA)
         cells = column.where(~commas, texts.str.replace(",", "."))
@@ -150,17 +164,16 @@ def _lines(path: Path) -> pd.DataFrame:
         if not text.strip():
             continue
         try:
-            rows.append(json.loads(text))
+            if not isinstance(row := json.loads(text), dict):
+                raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
+            rows.append({_flat(name): _flat(value) for name, value in leaves(row)})
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {line} is not JSON ({error.msg}); one object a line is needed") from None
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
             reason = cut(printable(str(error).split(";")[0]), MOST_SHOWN)
             raise UserError(f"{path}, line {line} cannot be read as JSON ({reason}); mend or drop it") from None
-        if not isinstance(rows[-1], dict):
-            raise UserError(f"{path}, line {line} is not a JSON object; one object a line is needed")
         lines.append(line)
-    flat = [{_flat(name): _flat(value) for name, value in row.items()} for row in rows]
-    return pd.DataFrame(flat, index=lines)
+    return pd.DataFrame(rows, index=lines)
 
 
 def _flat(value: Any) -> Any:
@@ -207,9 +220,6 @@ def _check_file(path: Path) -> None:
         return
     with path.open("rb") as file:
         _check_lines(file, path)
-        if path.suffix not in _LINES and os.fstat(file.fileno()).st_size > LONGEST_LINE:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                _check_quotes(content, path)
 
 
 def _check_lines(file: BinaryIO, path: Path) -> None:
@@ -218,7 +228,7 @@ def _check_lines(file: BinaryIO, path: Path) -> None:
             raise UserError(f"{path} has a line of more than {LONGEST_LINE // 2**20} MB, so it is no table; mend it")
 
 
-def _check_quotes(content: mmap.mmap | bytes, path: Path) -> None:
+def _check_quotes(content: bytes, path: Path) -> None:
     """Refuse a text with an endless cell in quotes, or one that is never closed; UserError."""
     at = 0
     while opening := _OPENING.search(content, at):
@@ -245,5 +255,4 @@ def unpack(path: Path) -> bytes:
     if len(content) > LARGEST_UNPACKED:
         raise UserError(f"{path} unpacks to more than {LARGEST_UNPACKED // 2**20} MB; unpack it, if that is right")
     _check_lines(io.BytesIO(content), path)
-    _check_quotes(content, path)
     return content

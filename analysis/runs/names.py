@@ -85,7 +85,9 @@ _GIVEN = re.compile(
     r"(?:(?P<factor>\d[\d.]*(?:e[-+]?\d+)?)(?:\s*\*\s*|\s+))?(?P<kind>10\^|ln\s+)?(?P<name>.+)", re.IGNORECASE
 )
 _FACTOR_AFTER = re.compile(r"(.+?)\s*\*\s*(\d[\d.]*(?:e[-+]?\d+)?)$", re.IGNORECASE)
-_AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*)\s*(?P<unit>[^\W\d]+)\.?\s*")
+_AMOUNT = re.compile(r"\s*(?P<number>\d[\d.]*(?:e\+?\d+)?)\s*(?P<unit>[^\W\d]+)\.?(?:\s+(?P<of>[^\W\d]+))?\s*", re.I)
+# where a tracker or a nested record keeps a column
+_BELOW = re.compile(r"(?:args|cfg|config|hparams|summary)[./](?=.)")
 # a size in the name of a model or of a column: 70M, 1.4b
 SIZE = re.compile(r"(?<![\w.])(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[kKmMbB])(?![A-Za-z0-9])")
 
@@ -165,6 +167,8 @@ def amounts(column: pd.Series, factor: float = 1.0) -> pd.Series:
     if is_numeric_dtype(column):
         return column * factor
 
+    counted = {*NAMES.usual["N"], *NAMES.usual["D"]}  # 4.2B tokens
+
     def amount(cell: object) -> object:
         try:
             return float(cell) * factor  # type: ignore[arg-type]
@@ -172,7 +176,7 @@ def amounts(column: pd.Series, factor: float = 1.0) -> pd.Series:
             return float("inf")
         except (TypeError, ValueError):
             match = _AMOUNT.fullmatch(str(cell))
-            unit = match and _factor(match["unit"])
+            unit = match and (not match["of"] or plain(match["of"]) in counted) and _factor(match["unit"])
             return float(match["number"]) * unit if match and unit and match["number"].count(".") < 2 else cell
 
     values: pd.Series = column.map(amount, na_action="ignore")
@@ -212,7 +216,7 @@ def readings_of(table: pd.DataFrame, names: Collection[str]) -> list[Reading]:
 
 def _reading(column: str, names: Collection[str]) -> Reading | None:
     """Return how a column of one of these names is read; None for any other column, or an unknown unit."""
-    kind, name = "", column.strip()
+    kind, name = "", _BELOW.sub("", column.strip())
     if logs := _LOG10.fullmatch(name):
         kind, name = "log10", logs["name"]
     unit, bare = "", name

@@ -15,6 +15,7 @@ from isoflop import record
 from isoflop.checks import not_negative, positive, whole_number
 from isoflop.errors import UserError
 from isoflop.exits import FULL
+from isoflop.files import leaves
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS
 from isoflop.scaling.config import choices, identity, provenance
@@ -220,18 +221,8 @@ def columns(config: FrozenConfig) -> dict[str, Any]:
 
 def _knobs(config: FrozenConfig) -> dict[str, Any]:
     """Return knobs as dotted columns, named as the override that sets them, except those with a column of their own."""
-    dotted: dict[str, Any] = {}
-
-    def walk(prefix: str, node: Knobs) -> None:
-        for key, value in node.items():
-            if isinstance(value, dict):
-                walk(f"{prefix}.{key}", value)
-            elif f"{prefix}.{key}" not in OWN:
-                dotted[f"{prefix}.{key}"] = value
-
-    for group in identity.CHOICES:
-        walk(group, config.knobs(group))
-    return dotted
+    found = (pair for group in identity.CHOICES for pair in leaves(config.knobs(group), f"{group}."))
+    return {name: value for name, value in found if name not in OWN and value != {}}
 
 
 def rung_of_mark(config: FrozenConfig, value: float) -> dict[str, Any]:

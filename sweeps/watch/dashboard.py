@@ -23,7 +23,7 @@ from isoflop.analysis.report.figures.style import PALETTE
 from isoflop.analysis.report.finding import finding, question
 from isoflop.analysis.report.report import verdict_row
 from isoflop.analysis.report.sentences import decided_first
-from isoflop.analysis.report.tables import count_runs, last_marks, parameters
+from isoflop.analysis.report.tables import last_marks, parameters
 from isoflop.analysis.report.view import REASON, View
 from isoflop.errors import UserError
 from isoflop.wording import cut, printable
@@ -66,7 +66,7 @@ def build(view: View, entity: str, project: str) -> Dashboard:
     ids = sorted(view.runs["run_id"].astype(str).unique())
     media_run = f"report-{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
     figures = tuple(drawn for _, drawn in draw_all(view) if isinstance(drawn, Figure))
-    table = f"{Path(view.runs.source).name or 'runs'}: {count_runs(view.runs)} runs"
+    table = f"{Path(view.runs.source).name or 'runs'}: {len(last_marks(view.runs))} runs"
     name = {"entity": entity, "project": project, "title": cut(printable(table), _LONGEST_TITLE)}
     return Dashboard(_report(view, name, figures, media_run), figures, media_run)
 
@@ -163,7 +163,7 @@ def _scatters(runs: pd.DataFrame, unit: str, *axes: tuple[str, str, str]) -> Ite
 
 
 def _failures_text(view: View) -> str:
-    lost = view.unfinished
+    lost = view.runs.unfinished.frame
     if lost.empty:
         return "Every run of the table has a result."
     names = [name for name in ("run_id", *record.WHO, "status", "reason") if name in lost]

@@ -623,3 +623,49 @@ def test_a_whole_number_beyond_every_float_is_refused_with_its_line(tmp_path: Pa
     table.write_text(f"N,D,L\n1e8,1e9,3.0\n{'9' * 400},1e9,2.9\n")
     with pytest.raises(UserError, match="line 3: column N is inf"):
         read_runs(table).usable.numbers("N")
+
+
+def spaced(number: float) -> str:
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def comma(number: float) -> str:
+    return f"{number:.6f}".replace(".", ",")
+
+
+SPELLED: dict[str, tuple[str, str, Any]] = {
+    "words after units": ("model,params,tok,loss", "m,{n:.6f} M params,{d:.6f}B tok,{l:.6f}", (1e6, 1e9)),
+    "UTF-16 with thin spaces": ("Paramètres;Jetons;Perte", "{n_};{d_};{l_}", (1, 1)),
+    "a comment above": ("# nats\n# by me\nparams,tokens,loss", "{n},{d},{l:.6f}", (1, 1)),
+    "a header that is a comment": ("#params,tokens,loss", "{n},{d},{l:.6f}", (1, 1)),
+    "a budget in FLOPs": ("compute_budget_flops,params,loss", "{c},{n},{l:.6f}", (1, 1)),
+    "a unit of FLOPs in cells": ("compute,params,loss", "{c:.6e} FLOPs,{n},{l:.6f}", (1, 1)),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLED)
+def test_a_table_in_its_own_spelling_is_read_as_its_numbers(spelling: str, tmp_path: Path) -> None:
+    rows = seeded("chinchilla")
+    header, line, (n, d) = SPELLED[spelling]
+    lines = [
+        line.format(n=N / n, d=D / d, l=L, c=6 * N * D, n_=spaced(N), d_=spaced(D), l_=comma(L))
+        for N, D, L in zip(rows["N"], rows["D"], rows["L"], strict=True)
+    ]
+    text = "\n".join([header, *lines])
+    (tmp_path / "theirs.csv").write_bytes(text.encode("utf-16" if "UTF-16" in spelling else "utf-8"))
+    table = read_runs(tmp_path / "theirs.csv")
+    for name in ("N", "D", "L"):
+        np.testing.assert_allclose(table.frame[name], rows[name], rtol=1e-5)
+    assert table.where_is(table.frame.index[0]).endswith(f"line {header.count(chr(10)) + 2}")
+
+
+def test_nested_records_are_columns_with_dots(tmp_path: Path) -> None:
+    rows = seeded("chinchilla")
+    records = [
+        {"config": {"n_params": N, "data": {"tokens": D}}, "eval": {"val": {"loss": L}}}
+        for N, D, L in zip(rows["N"], rows["D"], rows["L"], strict=True)
+    ]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, records)))
+    table = read_runs(tmp_path / "runs.jsonl", columns={"D": "config.data.tokens"})
+    for name in ("N", "D", "L"):
+        np.testing.assert_allclose(table.frame[name], rows[name])

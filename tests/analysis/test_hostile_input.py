@@ -261,7 +261,10 @@ def test_a_column_of_lists_and_half_a_character_are_read_as_text(tmp_path: Path)
     rows = [{"N": 1e6, "D": 1e7, "L": 3.0, "family": ["a", 1], "tags": {"b": [None]}, "data": "\ud800"}]
     (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     table = read_runs(tmp_path / "runs.jsonl").frame
-    assert table.loc[1, ["family", "tags", "data"]].tolist() == ['["a", 1]', '{"b": [null]}', "\\ud800"]
+    assert table.loc[1, ["family", "tags.b", "data"]].tolist() == ['["a", 1]', "[null]", "\\ud800"]
+    (tmp_path / "runs.jsonl").write_text('{"L": 3, "deep": ' + '{"a": ' * 990 + "1" + "}" * 991)
+    with pytest.raises(UserError, match="line 1 cannot be read as JSON"):
+        read_runs(tmp_path / "runs.jsonl")
 
 
 def test_names_reach_a_page_printable_short_and_still_apart() -> None:

@@ -207,7 +207,7 @@ ODD = np.random.default_rng(0).integers(2**63, size=BLOCK + 1, dtype=np.uint64) 
 
 def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
     """Return the share of one corpus's held-out blocks that are in another's training side; None without any."""
-    path = _overlap(train, other)
+    path = home() / "overlaps" / f"{train.content}-{other.content}.json"
     remembered = files.read_json(path)
     if isinstance(remembered, dict) and "share" in remembered:
         known: float | None = remembered["share"]
@@ -222,14 +222,10 @@ def overlap(train: PreparedCorpus, other: PreparedCorpus) -> float | None:
 def first_said(train: PreparedCorpus, other: PreparedCorpus) -> bool:
     """Return whether no process on this machine has asked before, so that one of many says what the two share."""
     try:
-        _overlap(train, other).with_suffix(".said").touch(exist_ok=False)
+        (home() / "overlaps" / f"{train.content}-{other.content}.said").touch(exist_ok=False)
     except OSError as error:
         return not isinstance(error, FileExistsError)
     return True
-
-
-def _overlap(train: PreparedCorpus, other: PreparedCorpus) -> Path:
-    return home() / "overlaps" / f"{train.content}-{other.content}.json"
 
 
 def share(train: Side, held_out: Side) -> float | None:
