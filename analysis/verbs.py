@@ -163,6 +163,10 @@ def frontier_command(
     """
     from isoflop.analysis.frontier.frontier import frontier
 
+    if figure is not None:  # report a wrong ending before the answer
+        from isoflop.analysis.report.plot import named, plot
+
+        named("allocation", figure)
     options: dict[str, Any] = {"level": level, "loss": fitting.loss, "delta": fitting.delta, "run": rows.run or None}
     options |= {"tune": o.names(rows.tune), "target": o.numbers(target, "--target-C", "1e20,1e21")}
     options["inference_tokens"] = next(iter(o.numbers(inference_tokens, "--inference-tokens", "1e12")), None)
@@ -171,8 +175,6 @@ def frontier_command(
     table = rows.read(rows.run)
     output.show_each(table, rows.by, lambda group: frontier(group, **options), as_json)
     if figure is not None:
-        from isoflop.analysis.report.plot import plot
-
         plot(o.grouped(table, rows.by), "allocation", figure, tune=o.names(rows.tune))
         output.echo(f"wrote {figure}", err=as_json)
 
@@ -299,7 +301,7 @@ def plot_command(
     """
     from isoflop.analysis.report.plot import named, plot
 
-    name = named(figure).name  # report a wrong name before a long table is read
+    name = named(figure, out).name  # report a wrong name before a long table is read
     path = out or Path(f"{name}.svg")
     table = o.grouped(rows.read(), rows.by)
     title = plot(table, name, path, tune=o.names(rows.tune), forecast=forecast)

@@ -77,6 +77,8 @@ def call(arguments: list[str]) -> int:
     if verb in ("-h", "--help", "help"):
         print(_usage())
     elif verb in ("-V", "--version"):
+        if rest:
+            raise UserError(f"{verb} takes no argument, and {rest[0]!r} was given; leave it out")
         from isoflop.wording import version
 
         print(version())

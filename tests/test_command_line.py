@@ -142,6 +142,8 @@ compare T --holdout "C>"
 frontier T --target-C -1
 frontier T --target-C big
 frontier T --price 2.5
+frontier T --figure x.bmp
+--version x
 frontier T --inference-tokens -5
 forecast T
 forecast T --at C=0
@@ -184,8 +186,10 @@ def test_a_wrong_command_is_one_sentence(
         code = cli.main()
     except SystemExit as end:
         code = end.code
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.strip()]
     assert code == 2
+    assert not printed.out
     assert len(lines) == 1, lines
     assert lines[0].startswith("isoflop: ")
     assert len(lines[0]) > 30, lines  # what was wrong, and what to do

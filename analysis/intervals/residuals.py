@@ -198,8 +198,7 @@ def trend(residual: Array, columns: Mapping[str, Array]) -> str:
         if len(count) > 1 and free > 0:
             ratio = between / (len(count) - 1) / max(within / free, np.finfo(float).tiny)
             worst = min(worst, (float(fdtrc(len(count) - 1, free, ratio)), name))
-    missed = f"lack of fit: it misses its runs by {rms:.0%} (rms), with a trend along {worst[1]}"
-    return missed if worst[1] else ""
+    return f"lack of fit: it misses its runs by {rms:.0%} (rms), with a trend along {worst[1]}" if worst[1] else ""
 
 
 def moran(residuals: Array, jacobian: Array, sets: NDArray[np.intp], along: Array) -> tuple[float, float]:

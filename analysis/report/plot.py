@@ -27,9 +27,7 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
 
     FitError where the runs lack what the figure needs.
     """
-    drawing = named(name)
-    if out.suffix not in FORMATS:
-        raise UserError(f"{out} ends in {out.suffix or 'nothing'}; a figure is written as {', '.join(FORMATS)}")
+    drawing = named(name, out)
     view: View = look(runs, [], **options)  # type: ignore[arg-type]
     if view.rows.empty:
         raise FitError("no run finished, so there is nothing to draw")
@@ -44,8 +42,10 @@ def plot(runs: RunsLike, name: str, out: Path, **options: object) -> str:
     return figure.title
 
 
-def named(name: str) -> Drawing:
-    """Return the figure of this name, or the only one that begins with it; UserError lists all figures."""
+def named(name: str, out: Path | None = None) -> Drawing:
+    """Return the figure of this name, or the only one that begins so; UserError lists all, or the endings of a file."""
+    if out is not None and out.suffix not in FORMATS:
+        raise UserError(f"{out} ends in {out.suffix or 'nothing'}; a figure is written as {', '.join(FORMATS)}")
     known = {drawing.name: drawing for drawing in drawings()}
     matching = [name] if name in known else [other for other in known if name and other.startswith(name)]
     if len(matching) == 1:

@@ -61,8 +61,6 @@ ZOOM: Spec = {
 }
 # a view, and what lies between two names in it [pixels]
 HEIGHT, GAP = 380, 14
-# letters of a family's name in the margin
-MOST_LABEL = 24
 # groups of a description, and parts of a subtitle, that are named
 MOST_READ, MOST_NAMED = 12, 4
 
@@ -185,7 +183,7 @@ def labels(ends: pd.DataFrame, y: Spec) -> pd.DataFrame:
     y      the logarithmic axis along which the names stand
     """
     rows = ends.sort_values(y["field"])
-    rows = rows.assign(kind="label", label=[cut(str(name), MOST_LABEL) for name in rows["family"]])
+    rows = rows.assign(kind="label", label=[cut(str(name), MOST_LETTERS) for name in rows["family"]])
     low, high = np.log(y["scale"]["domain"])
     steps = (high - low) * GAP / HEIGHT * np.arange(len(rows))
     apart = np.maximum.accumulate(np.log(rows[y["field"]].to_numpy(float)) - steps)
