@@ -28,8 +28,8 @@ from isoflop.wording import MOST_SHOWN, cut, from_spreadsheet, printable
 _PIECE = 20_000
 
 _DECIMAL_COMMA = r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*"
-# 70 000 000 with any space: a thin one, one that does not break
-_SPACED = r"\s*[-+]?\d{1,3}(?:\s\d{3})+(?:[.,]\d+)?\s*"
+# 70 000 000, 70'000'000 and 70.000.000: any space, a thin one or one that does not break
+_GROUPED = r"\s*[-+]?\d{1,3}([\s'’.])\d{3}(?:\1\d{3})*(?:,\d+)?\s*"
 _THOUSANDS = r"\s*[-+]?[1-9]\d{0,2},\d{3}\s*"
 # bytes of a line, far above any row of numbers and names
 LONGEST_LINE = 16 * 2**20
@@ -132,8 +132,11 @@ def _with_points(table: pd.DataFrame, separator: str) -> pd.DataFrame:
     pointed = {}
     for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         column = table[name].astype(object)
-        spaced = column.astype(str).str.fullmatch(_SPACED)
-        column = column.where(~spaced, column.astype(str).str.replace(r"\s", "", regex=True))
+        texts = column.astype(str)
+        grouped = texts.str.fullmatch(_GROUPED)
+        if not texts.str.contains(r"\.\d{3}[.,]").any():  # 70.000 may be seventy
+            grouped &= ~texts.str.contains(".", regex=False)
+        column = column.where(~grouped, texts.str.replace(r"[\s'’.]", "", regex=True))
         texts = column.astype(str)
         commas = texts.str.fullmatch(_DECIMAL_COMMA)
         cells = column.where(~commas, texts.str.replace(",", "."))

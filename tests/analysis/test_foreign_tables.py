@@ -625,8 +625,12 @@ def test_a_whole_number_beyond_every_float_is_refused_with_its_line(tmp_path: Pa
         read_runs(table).usable.numbers("N")
 
 
-def spaced(number: float) -> str:
-    return f"{number:,.0f}".replace(",", "\u202f")
+class Grouped(float):
+    """A number whose thousands stand apart by the sign that its format names."""
+
+    def __format__(self, sign: str) -> str:
+        signs = {"spaces": "\u202f", "dots": ".", "swiss": "'"}
+        return f"{float(self):,.0f}".replace(",", signs[sign]) if sign in signs else float(self).__format__(sign)
 
 
 def comma(number: float) -> str:
@@ -635,7 +639,9 @@ def comma(number: float) -> str:
 
 SPELLED: dict[str, tuple[str, str, Any]] = {
     "words after units": ("model,params,tok,loss", "m,{n:.6f} M params,{d:.6f}B tok,{l:.6f}", (1e6, 1e9)),
-    "UTF-16 with thin spaces": ("Paramètres;Jetons;Perte", "{n_};{d_};{l_}", (1, 1)),
+    "dots between thousands": ("Parameter;Token;Verlust", "{n:dots};{d:dots};{l_}", (1, 1)),
+    "Swiss thousands": ("Parameter;Token;Verlust", "{n:swiss};{d:swiss};{l:.6f}", (1, 1)),
+    "UTF-16 with thin spaces": ("Paramètres;Jetons;Perte", "{n:spaces};{d:spaces};{l_}", (1, 1)),
     "a comment above": ("# nats\n# by me\nparams,tokens,loss", "{n},{d},{l:.6f}", (1, 1)),
     "a header that is a comment": ("#params,tokens,loss", "{n},{d},{l:.6f}", (1, 1)),
     "a budget in FLOPs": ("compute_budget_flops,params,loss", "{c},{n},{l:.6f}", (1, 1)),
@@ -648,7 +654,7 @@ def test_a_table_in_its_own_spelling_is_read_as_its_numbers(spelling: str, tmp_p
     rows = seeded("chinchilla")
     header, line, (n, d) = SPELLED[spelling]
     lines = [
-        line.format(n=N / n, d=D / d, l=L, c=6 * N * D, n_=spaced(N), d_=spaced(D), l_=comma(L))
+        line.format(n=Grouped(N / n), d=Grouped(D / d), l=L, c=6 * N * D, l_=comma(L))
         for N, D, L in zip(rows["N"], rows["D"], rows["L"], strict=True)
     ]
     text = "\n".join([header, *lines])
