@@ -1,5 +1,6 @@
 """Negative controls: what must not be found is not found, and what is there is."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -161,6 +162,26 @@ def test_families_are_paired_whichever_rate_is_the_best_of_each() -> None:
     verdict = judged(pd.concat(tries, ignore_index=True), claim)
     best = judged(pd.concat(alone, ignore_index=True), MATCHED)
     assert (verdict.verdict, verdict.statistic) == (best.verdict, pytest.approx(best.statistic))
+
+
+def test_pairs_that_share_a_run_at_either_side_are_one_sample() -> None:
+    # marks of three trunks of each family and rate; b is best at another rate from the middle of C on
+    runs = demo_study(["a", "b"], truth={"a": TRUTH["lstm"], "b": TRUTH["mlp"]}, failures=False)
+    middle = runs[runs["width"] == 32]
+    draw = np.random.default_rng(0)
+    tries = []
+    for seed, lr in itertools.product(range(3), (0.01, 0.02, 0.04)):
+        one = middle[middle["seed"] == 0]
+        best = np.where((one["family"] == "b") & (one["C"] > one["C"].median()), 0.04, 0.02)
+        noise = one["family"].map({family: 0.05 * draw.standard_normal() for family in "ab"})
+        L = one["L"] * (1 + 0.5 * abs(np.log2(lr / best))) * np.exp(noise)
+        run_id = one["family"] + f"-{seed}-{lr}"
+        tries.append(one.assign(seed=seed, lr=lr, L=L, run_id=run_id, mark=range(len(one))))
+    table = pd.concat(tries, ignore_index=True).assign(mark=lambda rows: rows["C"].rank(method="dense"))
+    claim = replace(MATCHED, rule=read_claim(FOLDER / "matched-C.v2.yaml").only)
+    one = judged(table, claim)
+    other = judged(table.assign(family=table["family"].map({"a": "z", "b": "b"})), claim)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
 
 
 def test_a_learning_rate_at_the_edge_of_its_grid_is_not_tuned() -> None:

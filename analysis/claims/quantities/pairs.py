@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from isoflop.analysis.claims.declare import Contrast, NotIdentified, Sample, require_columns
 from isoflop.analysis.claims.quantities.columns import welch
@@ -79,16 +81,24 @@ def error_between_runs(sample: Sample) -> tuple[float, int]:
     known (the cluster-robust variance of a mean; Cameron and Miller 2015, J. Human Resources 50, eq. 11)."""
     one, two = (sample.once(cells, side) for side in sample.sides)
     _, delta, rung = matched(one, two)
-    run = sample.once(_runs_of, sample.sides[0])
     keys = [key for key in one if key in two and _is_matched(one[key][1], two[key][1])]
-    table = pd.DataFrame({"rung": rung, "delta": delta, "run": [run.get(key) for key in keys]})
-    if table["run"].isna().any() or table["run"].nunique() == len(table):  # no marks: each pair is a run
+    named = [[sample.once(_runs_of, side).get(key) for key in keys] for side in sample.sides]
+    table = pd.DataFrame({"rung": rung, "delta": delta, "run": _linked(*named)})
+    if any(None in runs for runs in named) or table["run"].nunique() == len(table):  # no marks: each pair is a run
         return 0.0, 0
     by_rung = table.groupby("rung")["delta"]
     parts = (table["delta"] - by_rung.transform("mean")) / by_rung.transform("size") / table["rung"].nunique()
     sums = parts.groupby(table["run"]).sum()
     n = len(sums)
     return (math.sqrt(float((sums**2).sum()) * n / (n - 1)), n - 1) if n > 1 else (0.0, 0)
+
+
+def _linked(one: list[Any], two: list[Any]) -> NDArray[np.int32]:
+    """Return a number for each pair of runs, (pairs,): equal where pairs share a run, or others link them."""
+    codes, names = pd.factorize(pd.Series([*(("one", run) for run in one), *(("two", run) for run in two)]))
+    first, second = codes.reshape(2, -1)
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(names),) * 2)
+    return connected_components(links, directed=False)[1][first]
 
 
 def _runs_of(runs: Runs) -> dict[tuple[Any, ...], str]:
