@@ -13,13 +13,14 @@ from scipy.special import bdtr, stdtrit
 
 from isoflop.analysis.claims.declare import Check, Measured, NotIdentified, Sample, Untested, quantity
 from isoflop.analysis.fitting.diagnose import FitStatus
-from isoflop.analysis.fitting.fit import observe
+from isoflop.analysis.fitting.fit import Fits, observe
 from isoflop.analysis.fitting.noise_trend import noise_trend
 from isoflop.analysis.fitting.result import Fit
 from isoflop.analysis.holdout.backtest import Backtest, HeldOut, backtest, hold_out
-from isoflop.analysis.laws.declare import get_law
+from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.levels import level_index
+from isoflop.analysis.runs.runs import Runs
 from isoflop.wording import number, percent
 
 # the median of |z|, z standard normal
@@ -75,8 +76,7 @@ def whole_run_error(sample: Sample) -> Measured:
     worst by its own tolerance (Bonferroni). σ_seed of the region is the noise at that cell. The straight line without E
     may not be nearer by more than two of it, and the loss has to fall by more than the tolerance.
     """
-    fold, left_out = _without_largest(sample)
-    cells = _cells(sample, fold)
+    fold, left_out, cells = sample.once(_without_largest, sample.runs.usable, sample.law, sample.axis, sample.fits)
     size, parts = cells["error"].abs().to_numpy(float), cells[["noise", "own"]].to_numpy(float)
     se = np.hypot(*parts.T)
     dof = se**4 / (parts**4 / cells[["noise_dof", "own_dof"]].to_numpy(float)).sum(1)  # Satterthwaite
@@ -140,34 +140,33 @@ def _sharp(fold: HeldOut, tolerance: float) -> Check:
     return Check(True if wide <= tolerance else None, f"the band there is ±{percent(wide, 2)}")
 
 
-def _without_largest(sample: Sample) -> tuple[HeldOut, int]:
-    """Return the rows at the largest size, predicted without their runs, and how many runs these are."""
-    rows = sample.runs.usable
-    index = level_index(rows[sample.axis].to_numpy(float))
+def _without_largest(rows: Runs, law: str, axis: str, fits: Fits) -> tuple[HeldOut, int, pd.DataFrame]:
+    """Return the rows at the largest size, predicted without their runs, how many runs these are, and their cells."""
+    index = level_index(rows[axis].to_numpy(float))
     largest = np.isin(rows.codes, rows.codes[index == index.max()])
     if largest.all():
-        raise Untested(f"every run has a mark at the largest {sample.axis}: no whole run is left to fit")
+        raise Untested(f"every run has a mark at the largest {axis}: no whole run is left to fit")
     train, test = rows.with_frame(rows.frame[~largest]), rows.frame[index == index.max()]
     options: dict[str, Any] = {"loss": "l2", "weights": "auto", "interval": "jackknife"}
-    fold = hold_out(train, test, sample.law, axis=sample.axis, fits=sample.fits, **options)
+    fold = hold_out(train, test, law, axis=axis, fits=fits, **options)
     if fold.status == "refused":
         raise NotIdentified(fold.reason)
-    return fold, len(set(rows.codes[largest]))
+    return fold, len(set(rows.codes[largest])), _cells(rows, get_law(law), axis, fold)
 
 
-def _cells(sample: Sample, fold: HeldOut) -> pd.DataFrame:
+def _cells(rows: Runs, law: Law, axis: str, fold: HeldOut) -> pd.DataFrame:
     """Return a row for each cell: mean error and error_line over seeds, the noise's sd of a run and of that mean, the
     fit's own standard error, and the degrees of freedom of both."""
-    law, fitted = get_law(sample.law), fold.fit
+    fitted = fold.fit
     key = [c for c in dict.fromkeys(("N", "D", "C", *law.columns)) if c in fold.errors]
     groups = fold.errors.groupby(key)
     cells = groups[["error", "error_line"]].mean().assign(n=groups.size()).reset_index()
-    columns, noise = [cells[c].to_numpy(float) for c in law.columns], _noise_at(sample, cells)
+    columns, noise = [cells[c].to_numpy(float) for c in law.columns], _noise_at(rows, law, cells)
     optimum = fitted.optimum if isinstance(fitted, Fit) else None
     own = optimum.error(columns, by_run=False) if optimum else np.full(len(cells), np.nan)
     if optimum is None or optimum.spread is None or not np.isfinite(own).all():
         why = fitted.no_interval if isinstance(fitted, Fit) else fold.reason
-        raise NotIdentified(f"the fit has no standard error at the largest {sample.axis}: {why}")
+        raise NotIdentified(f"the fit has no standard error at the largest {axis}: {why}")
     mean = noise.sd / np.sqrt(cells["n"])
     return cells.assign(sd=noise.sd, noise=mean, noise_dof=noise.dof, own=own, own_dof=optimum.spread.dof)
 
@@ -179,9 +178,8 @@ class _LocalNoise(NamedTuple):
     dof: float
 
 
-def _noise_at(sample: Sample, places: pd.DataFrame) -> _LocalNoise:
+def _noise_at(rows: Runs, law: Law, places: pd.DataFrame) -> _LocalNoise:
     """Return the noise at places that have the law's columns; the pooled one where too few sizes have replicates."""
-    law, rows = get_law(sample.law), sample.runs.usable
     trend = noise_trend([observe(rows, law)], law.columns)
     if trend is not None:
         return _LocalNoise(trend.sd({c: places[c].to_numpy(float) for c in trend.names}), trend.dof)
