@@ -214,9 +214,7 @@ def _satterthwaite(weights: Array, shares: Array) -> Array:
     """Return the degrees of freedom of the variance of each parameter, (free,): those of the chi-square with its mean
     and its variance, by how much a run's scores move each, (runs, free, free), and its share of the information."""
     a = np.einsum("gij,gjc->gic", shares, weights)
-    own = np.einsum("gic,gic->gc", weights, a)
-    dofs = []
-    for c in range(weights.shape[2]):
-        matrix = np.diag(own[:, c]) - a[:, :, c] @ a[:, :, c].T
-        dofs.append(np.trace(matrix) ** 2 / max(float((matrix**2).sum()), 1e-300))
-    return np.array([max(dof, 1e-3) for dof in dofs], dtype=float)
+    own, size, gram = np.einsum("gic,gic->gc", weights, a), (a**2).sum(1), np.einsum("gic,gjc->cij", a, a)
+    # trace and squares of diag(own) - a a', which is (runs, runs), for each parameter
+    trace, squares = (own - size).sum(0), (own**2 - 2 * own * size).sum(0) + (gram**2).sum((1, 2))
+    return np.asarray(np.maximum(trace**2 / np.maximum(squares, 1e-300), 1e-3))
