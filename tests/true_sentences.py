@@ -86,7 +86,7 @@ def false(sentence: str, truth: Truth) -> str:
     return ""
 
 
-VALUE = r"[−-]?(?:[\d.]+·)?10[⁰¹²³⁴⁵⁶⁷⁸⁹]+|[−-]?\d+\.?\d*"
+VALUE = r"[−-]?(?:[\d.]+·)?10⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+|[−-]?\d+\.?\d*"
 SERIES = re.compile(rf"(\w+)(?: by the (minima|law))?: ({VALUE}) at ({VALUE}) to ({VALUE}) at ({VALUE})")
 BOUNDED = re.compile(rf"(\w+)(?: (E|alpha|beta|A|B))? ({VALUE}) \(({VALUE}) to ({VALUE})\)")
 SHARES = re.compile(r"(\w+) ([\d.]+) %")
@@ -97,7 +97,9 @@ def value(text: str) -> float:
     text = text.replace("−", "-").rstrip(".")
     if "10" in text and text[-1] in "⁰¹²³⁴⁵⁶⁷⁸⁹":
         factor, _, power = text.rpartition("10")
-        return float(factor.rstrip("·") or 1) * 10.0 ** int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")))
+        return float(factor.rstrip("·") or 1) * 10.0 ** int(
+            power.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+        )
     return float(text)
 
 
