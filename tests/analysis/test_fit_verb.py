@@ -120,7 +120,7 @@ def test_text_among_the_losses_stops_only_who_asks_for_the_loss(
         ("N,D,L\n", "a header and no rows"),
         ("N,D,L\n1e6,1e7,2.0\n1e6,2e7,-1\n", "line 3: column L is -1"),
         ("N,D,L\n1e6,1e7,0\n", "line 2: column L is 0"),
-        ("N;D;L\n1e6;1e7;2,5\n1e6;2e7;1.000,5\n", "line 3: column L is '1.000,5', not a number"),
+        ("N;D;L\n1e6;1e7;2,5\n1e6;2e7;1.00,5\n", "line 3: column L is '1.00,5', not a number"),
         ("N\tD\tL\n1e6\t1e7\t0\n", "line 2: column L is 0"),
         ("N,D,L\n1e6,1e7,nan\n", "line 2: column L is empty"),
         ("N,D,L\n1e6,,2\n", "line 2: column D is empty"),
