@@ -86,7 +86,7 @@ def false(sentence: str, truth: Truth) -> str:
     return ""
 
 
-VALUE = r"[−-]?(?:[\d.]+·)?10⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+|[−-]?\d+\.?\d*"
+VALUE = r"[−-]?(?:[\d.]+·)?10⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+|[−-]?\d+\.?\d*(?:e[+-]\d+)?"
 SERIES = re.compile(rf"(\w+)(?: by the (minima|law))?: ({VALUE}) at ({VALUE}) to ({VALUE}) at ({VALUE})")
 BOUNDED = re.compile(rf"(\w+)(?: (E|alpha|beta|A|B))? ({VALUE}) \(({VALUE}) to ({VALUE})\)")
 SHARES = re.compile(r"(\w+) ([\d.]+) %")
@@ -157,7 +157,8 @@ def wrong_curve(text: str, truth: Truth) -> bool:
         if not (near(x, rows[axis[1]].min()) and near(x_end, x_last)):
             return True
         if "above the fitted E" in text:
-            if not value(y) > value(y_end) > 0 or value(y_end) > rows["L"].max() - truth.laws[family][0]:
+            above, above_end = value(y), value(y_end)  # E is not below 0
+            if not 1.02 * first >= above > above_end > 0 or above_end > rows["L"].max() - truth.laws[family][0]:
                 return True
         elif not (near(y, first, 1.006) and near(y_end, last, 1.006)):
             return True
@@ -231,6 +232,9 @@ def wrong_splits(text: str, truth: Truth) -> bool:
             return True
         for split, C in zip(told[::2], map(value, told[1::2]), strict=True):
             law = how == "law" or not how
+            levels = truth.of(family)["C"]
+            if not any(near(f"{C:g}", x, 1.03) for x in ((levels.min(), levels.max()) if law else levels)):
+                return True
             error = error_of_split(truth, family, C) if law else reach_of_size(truth, family, C) / 2
             if not near(split, best_split(truth, family, C)[1], np.exp(4 * error + (0.1 if law else 0.4))):
                 return True
