@@ -1,4 +1,4 @@
-"""What gets a verdict of its own under a rule: families or groups by the rule's `by`, pairs, or two compared values.
+"""The subjects of a rule, each with a verdict of its own: families or groups by `by`, pairs, or two compared values.
 
 from isoflop.analysis.claims.region import Region
 

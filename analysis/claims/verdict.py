@@ -89,7 +89,7 @@ class SubjectVerdict:
 
 @dataclass(frozen=True)
 class RuleVerdict:
-    """What the runs say of a rule; its numbers are those of its clearest subject."""
+    """The verdict of a rule; its numbers are those of its clearest subject."""
 
     verdict: VerdictKind
     """The outcome."""

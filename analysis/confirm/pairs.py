@@ -67,7 +67,7 @@ class Sides:
 
     @property
     def levels(self) -> int:
-        """How many levels of C either side has at least, of those within the range of both."""
+        """The number of levels of C within the range of both sides, on the side that has fewer."""
         C, new = np.exp(self.points.x), self.points.new
         low, high = max(C[new].min(), C[~new].min()), min(C[new].max(), C[~new].max())
         inside = (low <= C * (1 + SAME_LEVEL)) & (high * (1 + SAME_LEVEL) >= C)

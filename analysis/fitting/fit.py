@@ -183,7 +183,7 @@ class Fits:
     """The fits of a table of runs, or of parts of it, and what was made with them."""
 
     def __init__(self, runs: RunsLike, settings: Settings | None = None) -> None:
-        """Start without any fit: of the runs that are fitted if no others are named, by these settings."""
+        """Start without any fit; runs and settings are those of a fit that names no others."""
         self.runs: Runs = as_runs(runs)
         self.settings = settings or Settings()
         self._made: dict[Hashable, Any] = {}

@@ -1,5 +1,5 @@
-"""What runs tell of a law where they do not tell its parameters apart, E trading against exponents and alpha against A:
-its slopes, its loss and its best split at a point among them, which do not move along such directions.
+"""Local quantities of a law: its slopes, its loss and its best split at a point among the runs, which these tell where
+they do not tell its parameters apart, E trading against exponents and alpha against A.
 
     from isoflop.analysis.fitting.fit import fit
 

@@ -53,7 +53,7 @@ SHARES = ("a", "b")
 
 
 class _Variation(NamedTuple):
-    """How an optimum varies: the spread, the method, notes, and the reason where there can be no interval."""
+    """The spread of an optimum, its method, notes, and the reason where there can be no interval."""
 
     spread: Spread | None
     method: str

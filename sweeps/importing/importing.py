@@ -152,8 +152,12 @@ def _each(sources: Iterable[Found], naming: Naming, local: bool) -> Iterator[tup
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         for found in runs:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
-            ahead.append((found.name, pool.submit(_read, found, naming)))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            try:
+                ahead.append((found.name, pool.submit(_read, found, naming)))
+            except BrokenProcessPool:
+                raise _lost(found.name) from None
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             if len(ahead) > 2 * workers:
                 yield _taken(*ahead.popleft())
         yield from starmap(_taken, ahead)
@@ -163,7 +167,11 @@ def _taken(name: str, future: Future[Read]) -> tuple[str, Read]:
     try:
         return name, future.result()
     except BrokenProcessPool:
-        raise UserError(f"a process was ended while {name} was read; free some memory, and import again") from None
+        raise _lost(name) from None
+
+
+def _lost(name: str) -> UserError:
+    return UserError(f"a process was ended while {name} was read; free some memory, and import again")
 
 
 def _read(found: Found, naming: Naming) -> Read:

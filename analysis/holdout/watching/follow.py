@@ -42,7 +42,7 @@ class Watched:
     place: Mapping[str, Any]
     """The point of the forecast, as its file has it."""
     schedule: str = ""
-    """What the band supposes of the learning rate, where that is not what was logged."""
+    """The learning rate that the band supposes, in words, where that is not what was logged."""
     unlike: float | None = None
     """The step from which on the rate is none of the smaller runs', before any alarm; None while it is one."""
     loss: str = ""
