@@ -116,8 +116,10 @@ def write_csv(file: TextIO, names: Sequence[str], rows: Iterable[Mapping[str, ob
     csv.writer(file, lineterminator="\n").writerows(map(spreadsheet, line) for line in chain([names], cells))
 
 
-def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
-    """Return a share in per cent: 1.3 %, −1.3 %, or +1.3 % where signed."""
+def percent(share: float, digits: int | None = 1, *, signed: bool = False) -> str:
+    """Return a share in per cent: 1.3 %, −1.3 %, or +1.3 % where signed; without `digits` in two: 0.45 %, 100 %."""
+    if digits is None:
+        return f"{float(f'{100 * share:.2g}'):g} %"
     return f"{100 * share:{'+' * signed}.{digits}f} %".replace("-", "−")
 
 

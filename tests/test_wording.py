@@ -18,6 +18,13 @@ def test_bytes_have_a_unit(size: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100 %"), (0.999, "100 %"), (0.452, "45 %"), (0.0045, "0.45 %"), (0.0, "0 %")]
+)
+def test_a_share_is_in_two_digits(share: float, text: str) -> None:
+    assert wording.percent(share, None) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(3, "3 s"), (75, "1 min 15 s"), (3600, "1 h 0 min"), (60 * 3600, "2.5 days")]
 )
 def test_a_time_has_its_two_largest_units(seconds: float, text: str) -> None:

@@ -23,6 +23,7 @@ from isoflop.scaling.data.corpus.parts import BLOCK, first_said, overlap
 from isoflop.scaling.data.corpus.prepare import Preparation, prepare, say
 from isoflop.scaling.data.corpus.store import HELD_OUT, TRAIN, PreparedCorpus
 from isoflop.scaling.task import Task
+from isoflop.wording import percent
 
 if TYPE_CHECKING:
     from isoflop.scaling.data.windows import Windows
@@ -104,7 +105,7 @@ class Tokens:
         for name, prepared in self.others.items():
             self.windows(prepared, name)
             if (share := overlap(self.prepared, prepared)) and first_said(self.prepared, prepared):
-                there = f"{100 * share:.2g} % of its blocks of {BLOCK} tokens are in the training side too"
+                there = f"{percent(share, None)} of its blocks of {BLOCK} tokens are in the training side too"
                 say(f"data.held_out: {name}: {there}")
         if batch > (n := self.used // self.seq_len):
             there = f"recipe.batch={batch} is more than the {n} examples of data.seq_len={self.seq_len} there are"

@@ -50,7 +50,7 @@ from isoflop.scaling.data.corpus.parts import (
 from isoflop.scaling.data.corpus.store import HELD_OUT, SIDES, TRAIN, PreparedCorpus
 from isoflop.scaling.data.corpus.streams import SourceUnit
 from isoflop.scaling.hardware import cores
-from isoflop.wording import count
+from isoflop.wording import count, percent
 
 __all__ = ["FileSource", "Preparation", "prepare"]
 
@@ -259,7 +259,9 @@ def _sentence(prepared: PreparedCorpus) -> str:
     if not documents[TRAIN]:
         return f"prepared {held}; {copies}"
     sizes = f"prepared {documents[TRAIN]} documents to train on, {tokens[TRAIN]:.4g} tokens"
-    share = f"{100 * blocks['also_in_train'] / max(1, blocks['held_out']):.2g} % of held-out blocks of {BLOCK} tokens"
+    share = (
+        f"{percent(blocks['also_in_train'] / max(1, blocks['held_out']), None)} of held-out blocks of {BLOCK} tokens"
+    )
     return f"{sizes}; {held}; {copies}; {share} are in the training side too"
 
 
