@@ -18,6 +18,8 @@ from isoflop.wording import printable
 if TYPE_CHECKING:
     import typer
 
+# exit code where a run that is watched left its band
+ALARM = 3
 # what a launcher or sweeper of Hydra's is called in a config -> the extra of isoflop that installs it
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "joblib": "joblib", "optuna": "optuna"}
 # what Hydra says of the class of a launcher or sweeper that it cannot find

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from isoflop.errors import UserError
-from isoflop.exits import run
+from isoflop.exits import ALARM, run
 from isoflop.extensions import take
 from isoflop.option_groups import expand
 from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable, PlanText
@@ -105,22 +105,29 @@ def status_command(
     folder: Folder,
     watch: Annotated[bool, "Refresh until no run is active", "-w", "--watch"] = False,
     everything: Everything = False,
+    forecast: Annotated[Path | None, "Also watch its runs against what isoflop forecast --curves wrote"] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Show how many runs of a folder are in each state, the time left, what failed and why, and the lowest losses.
 
+    With a forecast also whether each run keeps to it, as in isoflop watch; exit code 3 says that one left its band.
+
     - `isoflop status runs/first --watch`
+    - `isoflop status runs/large --forecast forecast.json`
     """
     from isoflop.sweeps.watch import status
 
-    if as_json:
-        print(json.dumps(status.overview(folder).as_json()))
-    elif watch:
+    if watch and not as_json:
+        if forecast is not None:
+            raise UserError("--watch shows states alone; give --forecast without it")
         from rich.console import Console
 
         status.watch(folder, everything, Console())
-    else:
-        print(status.overview(folder).text(everything, bold=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        return 0
+    seen = status.overview(folder, forecast)
+    bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(json.dumps(seen.as_json()) if as_json else seen.text(everything, bold))
+    return ALARM if any(alarm for *_, alarm in seen.watched.values()) else 0
 
 
 @app.command("retry", context_settings=EXTRA)

@@ -13,15 +13,14 @@ import pkgutil
 import signal
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import chain, islice, starmap
+from itertools import chain, islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from isoflop import files, record
 from isoflop import wording as words
@@ -42,7 +41,6 @@ FEW = 40
 NOTHING = Naming()
 # a run as a table, or the log of one of ours, or why it cannot be read; None for what is no run
 Read = Tabled | Log | str | None
-Progress = Callable[[Iterable[Found]], Iterable[Found]]
 
 
 @dataclass
@@ -93,23 +91,36 @@ def import_logs(
     curves: Path | None = None,
     naming: Naming = NOTHING,
     form: str = "",
-    progress: Progress = iter,
 ) -> Imported:
     """Write a table of the runs that a source has, and return what was read; UserError where none can be."""
-    taken, sources, others = _recognised(source, form)
+    from rich.console import Console
+    from rich.progress import track
+
+    (taken, sources, others), console = _recognised(source, form), Console(stderr=True)
+    sources = track(sources, "runs", console=console, transient=True, disable=not console.is_terminal)
     imported = Imported(taken.TITLE, others)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
         names = dict[str, None]()
-        with _curves(curves) as write_curve:
-            for name, read in _each(progress(sources), naming, Path(source).exists()):
+        with files.replacing(curves) if curves else nullcontext() as draft:
+            if draft:
+                draft.write_text(",".join(CURVE) + "\n", encoding="utf-8")
+            for name, read in _each(sources, naming, Path(source).exists()):
                 _remember(name, read, imported)
                 if isinstance(read, Tabled):
                     names |= dict.fromkeys(name for row in read.rows for name in row)
                     waiting.writelines(json.dumps(row, default=float) + "\n" for row in read.rows)
-                    write_curve(read)
+                    if draft:
+                        read.curve.reindex(columns=[*CURVE]).to_csv(draft, mode="a", header=False, index=False)
             _refuse(imported, source)
         waiting.seek(0)
-        _write(imported, out, names, (json.loads(line) for line in waiting))
+        ours = sorted((row for of_run in imported.records.values() for row in of_run), key=collect.sort_key)
+        if not imported.statuses:  # it is the table of `isoflop collect`
+            files.write_text(out, collect.csv_text(ours))
+            return imported
+        every = {*names} | {name for row in ours for name in row}
+        header = [*(name for name in FIRST if name in every), *sorted(every - {*FIRST})]
+        with files.replacing(out) as table, table.open("w", newline="", encoding="utf-8") as file:
+            words.write_csv(file, header, chain(ours, map(json.loads, waiting)))
     return imported
 
 
@@ -149,29 +160,23 @@ def _each(sources: Iterable[Found], naming: Naming, local: bool) -> Iterator[tup
     runs, ahead, workers = iter(sources), deque[tuple[str, Future[Read]]](), cores() if local else 1
     for found in islice(runs, FEW if workers > 1 else None):
         yield found.name, _read(found, naming)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        for found in runs:
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
-            try:
-                ahead.append((found.name, pool.submit(_read, found, naming)))
-            except BrokenProcessPool:
-                raise _lost(found.name) from None
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            if len(ahead) > 2 * workers:
-                yield _taken(*ahead.popleft())
-        yield from starmap(_taken, ahead)
-
-
-def _taken(name: str, future: Future[Read]) -> tuple[str, Read]:
+    name = ""
     try:
-        return name, future.result()
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+            for found in runs:
+                name = found.name
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
+                try:
+                    ahead.append((name, pool.submit(_read, found, naming)))
+                finally:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+                if len(ahead) > 2 * workers:
+                    name, future = ahead.popleft()
+                    yield name, future.result()
+            for name, future in ahead:
+                yield name, future.result()
     except BrokenProcessPool:
-        raise _lost(name) from None
-
-
-def _lost(name: str) -> UserError:
-    return UserError(f"a process was ended while {name} was read; free some memory, and import again")
+        raise UserError(f"a process was ended while {name} was read; free some memory, and import again") from None
 
 
 def _read(found: Found, naming: Naming) -> Read:
@@ -215,26 +220,3 @@ def _refuse(imported: Imported, source: str) -> None:
         each = words.listed([f"{name} in {count} runs" for name, count in imported.losses.items()])
         best = imported.losses.most_common(1)[0][0]
         raise UserError(f"{source} mixes runs of different losses ({each}); choose one by --columns L={best}")
-
-
-@contextmanager
-def _curves(path: Path | None) -> Iterator[Callable[[Tabled], None]]:
-    """Yield what adds a run's curve to a table, which is written whole or not at all."""
-    if path is None:
-        yield lambda one: None
-        return
-    with files.replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        file.write(",".join(CURVE) + "\n")
-        yield lambda one: one.curve.reindex(columns=[*CURVE]).to_csv(file, header=False, index=False)
-
-
-def _write(imported: Imported, out: Path, names: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the table, whole or not at all; of runs of ours alone it is that of `isoflop collect`."""
-    ours = sorted((row for of_run in imported.records.values() for row in of_run), key=collect.sort_key)
-    if not imported.statuses:
-        files.write_text(out, collect.csv_text(ours))
-        return
-    every = {*names} | {name for row in ours for name in row}
-    header = [*(name for name in FIRST if name in every), *sorted(every - {*FIRST})]
-    with files.replacing(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        words.write_csv(file, header, chain(ours, rows))

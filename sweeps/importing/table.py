@@ -12,8 +12,8 @@ times than the loss are interpolated along the steps.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,13 @@ from isoflop import record
 from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.names import NAMES, Reading, given, loss_of, plain
 from isoflop.analysis.runs.read import under_our_names
+from isoflop.errors import UserError
 from isoflop.sweeps.importing.log import STEP, Log, bears
 from isoflop.wording import MOST_SHOWN, cut
+
+if TYPE_CHECKING:
+    from isoflop.analysis.holdout.forecast import Forecast
+
 
 # columns of a row before those of the log itself, and of a curve
 FIRST = ("run_id", "name", "status", "reason", "step", "N", "D", "C", "L")
@@ -72,6 +77,20 @@ class Tabled:
     lost: float | None = None
     """The step from which on the curve's loss is not finite; None where it is to the end."""
 
+    def against(
+        self, forecast: "Forecast", place: Mapping[str, float], below: float | None = None
+    ) -> tuple[str, dict[str, Any], bool]:
+        """Return what a point of a forecast says of the curve: words, a document, and whether it is an alarm."""
+        from isoflop.analysis.holdout.watching.follow import follow
+
+        if OF_THE_WHOLE.format("D") in self.notes:
+            raise UserError(f"{self.log.run_id} tells D of the whole run alone; give --set batch_size=64,seq_len=1024")
+        if self.lost is not None:
+            text = f"step {self.lost:.0f}: the loss is not finite from here on, and the run has diverged"
+            return text, {"state": "diverged", "since": {"step": self.lost}}, True
+        watched = replace(follow(forecast, self.curve, place), loss=self.along)
+        return watched.text(below), watched.to_json(below), watched.state == "outside"
+
 
 def tabled(log: Log, naming: Naming) -> Tabled:
     """Return one run under our names; ValueError where it logged no step or no loss."""
@@ -89,10 +108,15 @@ def tabled(log: Log, naming: Naming) -> Tabled:
         raise ValueError(f"{reading.column} was never logged")
     measured = measured if held_out else measured.tail(1)
     along = loss_of(points.drop(columns=elsewhere)) or reading
-    curve = _curve(log, named, points, along)
-    lost = _lost(along.of(points), points["step"])
+    curve = named.assign(run_id=log.run_id, L=along.of(points), step=points["step"])
+    if len(lr := [name for name in points if bears(str(name), ("lr", *NAMES.usual["lr"]))]) == 1:
+        curve = curve.assign(lr=points[lr[0]].ffill())
+    sound = curve.loc[np.isfinite(curve["L"]) & (curve["step"] > 0), [name for name in CURVE if name in curve]]
+    logged_L = curve["L"].dropna()
+    lost = curve["step"][logged_L.index[~np.isfinite(logged_L)[::-1].cummax()[::-1]]]
     log.points.clear()
-    return Tabled(log, _rows(log, measured), curve, reading.column, along.column, notes, lost)
+    since = float(lost.iloc[0]) if len(lost) else None
+    return Tabled(log, _rows(log, measured), sound, reading.column, along.column, notes, since)
 
 
 def _points(log: Log) -> pd.DataFrame:
@@ -200,19 +224,3 @@ def _rows(log: Log, measured: pd.DataFrame) -> list[dict[str, Any]]:
         if "L" not in values:
             break
     return rows
-
-
-def _lost(loss: pd.Series, step: pd.Series) -> float | None:
-    """Return the step from which on a loss was logged and is not finite."""
-    logged = loss.dropna()
-    lost = logged.index[~np.isfinite(logged)[::-1].cummax()[::-1]]
-    return float(step[lost[0]]) if len(lost) else None
-
-
-def _curve(log: Log, named: pd.DataFrame, points: pd.DataFrame, along: Reading) -> pd.DataFrame:
-    lr = [name for name in points if bears(str(name), ("lr", *NAMES.usual["lr"]))]
-    curve = named.assign(run_id=log.run_id, L=along.of(points), step=points["step"])
-    curve = curve.assign(lr=points[lr[0]].ffill()) if len(lr) == 1 else curve
-    sound = np.isfinite(curve["L"]) & (curve["step"] > 0)
-    kept: pd.DataFrame = curve.loc[sound, [name for name in CURVE if name in curve]]
-    return kept

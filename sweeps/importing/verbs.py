@@ -5,8 +5,7 @@ isoflop import lightning_logs -o runs.csv --curves curves.csv
 
 import math
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +14,13 @@ import typer
 from isoflop.analysis import options as o
 from isoflop.analysis.arguments import ARGUMENTS
 from isoflop.errors import UserError
-from isoflop.exits import run
+from isoflop.exits import ALARM, run
 from isoflop.option_groups import expand
 from isoflop.sweeps.collect import refuse_place
-from isoflop.sweeps.importing.log import Found
 
 if TYPE_CHECKING:
     from isoflop.sweeps.importing.table import Naming
 
-# exit code of a run that left its band
-ALARM = 3
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 
 
@@ -72,7 +68,7 @@ def import_command(
         refuse_place(path)
         if path.exists() and not overwrite:
             raise UserError(f"-o {path} is there already; name another file, or give --overwrite to replace it")
-    read = import_logs(source, out, curves, naming.read(), naming.form, _bar)
+    read = import_logs(source, out, curves, naming.read(), naming.form)
     print(f"{out}: {read}", file=sys.stderr)
 
 
@@ -96,10 +92,9 @@ def watch_command(
     """
     from isoflop.analysis import output
     from isoflop.analysis.holdout.forecast import load_forecast
-    from isoflop.analysis.holdout.watching.follow import follow
     from isoflop.sweeps.importing.importing import read_curve
     from isoflop.sweeps.importing.log import bears
-    from isoflop.sweeps.importing.table import OF_THE_WHOLE, SETTABLE
+    from isoflop.sweeps.importing.table import SETTABLE
 
     if below is not None and not 0 < below < math.inf:
         raise UserError(f"--below {below:g} is no loss; give a number above 0, such as --below 2.5")
@@ -107,24 +102,9 @@ def watch_command(
     if unused := next((name for name in named.constants if not bears(name, SETTABLE)), ""):
         raise UserError(f"--set {unused} is nothing that watch uses; set N, batch_size, seq_len or tokens_per_step")
     one = read_curve(log, named, naming.form)
-    if OF_THE_WHOLE.format("D") in one.notes:
-        raise UserError(f"{log} tells D of the whole run alone; give --set batch_size=64,seq_len=1024")
-    if one.lost is not None:
-        text = f"step {one.lost:.0f}: the loss is not finite from here on, and the run has diverged"
-        output.emit({"state": "diverged", "since": {"step": one.lost}}) if as_json else output.echo(text)
-        return ALARM
-    watched = replace(follow(dated, one.curve, o.place(at) if at else {}), loss=one.along)
-    output.emit(watched.to_json(below)) if as_json else output.echo(watched.text(below))
-    return ALARM if watched.state == "outside" else 0
-
-
-def _bar(sources: Iterable[Found]) -> Iterable[Found]:
-    """Yield the sources, and show in a terminal how many were read."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(sources, "runs", console=console, transient=True, disable=not console.is_terminal)
+    text, document, alarm = one.against(dated, o.place(at) if at else {}, below)
+    output.emit(document) if as_json else output.echo(text)
+    return ALARM if alarm else 0
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -35,6 +35,7 @@ FRESH_S = 3.0
 SUBMITTED = ".submitit"
 # seconds that Slurm may take to answer
 PATIENCE_S = 60.0
+Watched = tuple[str, dict[str, Any], bool]
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Overview:
     """The row of the lowest loss of every family on every dataset, the lowest first."""
     jobs: dict[str, Counter[str]] = field(default_factory=dict)
     """Slurm jobs of the folder by number, with their states and why they wait."""
+    watched: dict[str, Watched] = field(default_factory=dict)
+    """Each run with a curve beside a forecast, if given, by run_id: words, a document, whether it is an alarm."""
 
     def __post_init__(self) -> None:
         lowest: dict[tuple[str, str], record.Row] = {}
@@ -95,7 +98,8 @@ class Overview:
         runs = [line(entry) for entry in self.runs]
         keys = ("run_id", "data", *record.WHO, "N", "D", "C", "lr", "L", "L_se")
         best = [{key: row.get(key) for key in keys} for row in self.best]
-        return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best}
+        watched = {run_id: files.finite(document) for run_id, (_, document, _) in self.watched.items()}
+        return {"states": dict(self.counts), "left_s": self.left_s, "runs": runs, "best": best, "watched": watched}
 
     def text(self, everything: bool = False, bold: bool = False) -> str:
         """Return lines and tables for a terminal; bold: emphasise headings."""
@@ -115,12 +119,35 @@ class Overview:
                 parts += ["", _heading(title, bold), *_listed(members if everything else members[:SHOWN])]
         if self.best:
             parts += ["", _heading("lowest loss so far", bold), *_bests(self.best)]
+        if self.watched:
+            counts = states(Counter(document["state"] for _, document, _ in self.watched.values()))
+            parts += ["", _heading(f"against the forecast: {counts}", bold), *_beside(self.watched, everything)]
         return "\n".join(parts)
 
 
-def overview(folder: Path) -> Overview:
+def overview(folder: Path, forecast: Path | None = None) -> Overview:
     with no_garbage():
-        return Overview(folder, _glance(folder), jobs=_in_slurm(folder))
+        runs = _glance(folder)
+        return Overview(folder, runs, jobs=_in_slurm(folder), watched=_watched(runs, forecast) if forecast else {})
+
+
+def _watched(runs: Iterable[Entry], forecast: Path) -> dict[str, Watched]:
+    """Watch every run that has a curve against the point of a forecast that is its own; UserError where none can be."""
+    from isoflop.analysis.holdout.forecast import load_forecast
+    from isoflop.sweeps.importing.importing import read_curve
+
+    dated, found = load_forecast(forecast), dict[str, Watched]()
+    for entry in (one for one in runs if one.files.curve.exists()):
+        try:
+            place = {"N": plan.N, "D": plan.D} if (plan := entry.config.plan) else {}
+            found[entry.run_id] = read_curve(str(entry.folder), form="own_runs").against(dated, place)
+        except UserError as error:
+            found[entry.run_id] = f"not watched: {error}", {"state": "not watched", "reason": str(error)}, False
+    reasons = dict.fromkeys(document.get("reason") for _, document, _ in found.values())
+    if None not in reasons:
+        why = "; ".join(map(str, reasons)) or "none has a curve yet; look later"
+        raise UserError(f"no run can be watched against {forecast}: {why}")
+    return found
 
 
 def _glance(folder: Path) -> list[Entry]:
@@ -197,6 +224,15 @@ def _bests(best: list[record.Row]) -> list[str]:
         dials = (one_line(row[key]) for key in record.DIALS)
         cells.append((one_line(row["data"]), one_line(row["family"]), *dials, *sizes, loss))
     return _columns(names, cells, left=("data", "family"))
+
+
+def _beside(watched: Mapping[str, Watched], everything: bool) -> list[str]:
+    cells, alarms_first = [], sorted(watched.items(), key=lambda item: not item[1][2])
+    for run_id, (text, document, _) in alarms_first[: None if everything else SHOWN]:
+        end, sees = document.get("end"), f"{100 * document['visible']:.1f} %" if "visible" in document else ""
+        ends = f"{end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f})" if end else ""
+        cells.append((run_id, ends, sees, one_line(text.splitlines()[0])))
+    return _columns(("run", "L at the end", "sees", "course"), cells, left=("run", "course"))
 
 
 def _columns(names: Sequence[str], cells: Sequence[Sequence[str]], left: Sequence[str]) -> list[str]:

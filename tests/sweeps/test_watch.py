@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
 
 from isoflop.analysis.holdout.forecast import forecast, load_forecast
 from isoflop.analysis.holdout.watching.curves import with_curves
 from isoflop.analysis.holdout.watching.follow import follow
 from isoflop.analysis.runs.read import read_runs
 from isoflop.errors import UserError
+from isoflop.scaling.config.composed import register_resolvers, resolve
+from isoflop.scaling.config.frozen import freeze
+from isoflop.scaling.config.sections import RunPlan
 from isoflop.sweeps.importing.importing import import_logs, read_curve
 from isoflop.sweeps.importing.verbs import main
+from isoflop.sweeps.verbs import main as sweeps
 
 STEPS, PER_STEP, LARGE = 400, 1_000_000, 3.2e7
 
@@ -217,3 +223,64 @@ def test_what_watch_cannot_use_is_refused(dated: Path, tmp_path: Path, capsys: p
     bare = replace(made, points=tuple({**p, "L": {**p["L"], "low": None}} for p in made.points), curves=None)
     with pytest.raises(UserError, match=r"at N and D: .*; give another law, or no --curves"):
         with_curves(bare, dated.parent / "curves.csv", read_runs(dated.parent / "runs.csv"))
+
+
+def own(folder: Path, seed: int, N: float = LARGE, **log: int) -> str:
+    """Write a run of isoflop's own, planned and with the curve of a log, and return its id."""
+    register_resolvers()
+    with initialize_config_module("isoflop.conf", version_base="1.3"):
+        cfg = compose("train", ["family=mlp", f"seed={seed}"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        config = resolve(cfg)
+    plan = RunPlan(1, 1, 1e6, 1, 1e6, 0.01, 4, 2**20, (), rounded=1.0)
+    freeze(replace(config, plan=replace(plan, N=int(N), D=STEPS * PER_STEP)), folder / config.run_id)
+    points = map(json.loads, write(folder / "log.jsonl", LARGE, **log).read_text().splitlines()[1:])
+    lines = [f"{p['step']},{p['tokens']},0,{p['lr']},{p['train_loss']}\n" for p in points]
+    (folder / config.run_id / "curve.csv").write_text("".join(["step,D,C,lr,L_train\n", *lines]))
+    return config.run_id
+
+
+def test_the_runs_of_a_sweep_are_watched_by_status(
+    dated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(*more: str) -> tuple[int, str]:
+        code = sweeps(["status", str(tmp_path), "--forecast", str(dated), *more])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    sound, other = own(tmp_path, 0), own(tmp_path, 1, N=1e6)
+    code, text = status()
+    assert (code, "against the forecast: 1 inside, 1 not watched" in text) == (0, True)
+    faulty = own(tmp_path, 2, begins=250)
+    code, text = status()
+    assert (code, "against the forecast: 1 inside, 1 not watched, 1 outside" in text) == (3, True)
+    first, second, third = text.splitlines()[-3:]
+    assert first.startswith(faulty), "alarms stand first"
+    assert "outside its band since step 2" in first
+    assert {second.split()[0], third.split()[0]} == {sound, other}
+    code, text = status("--json")
+    document = json.loads(text)["watched"]
+    assert (code, document[sound]["state"], document[faulty]["state"]) == (3, "inside", "outside")
+    assert document[other]["reason"].startswith("the forecast has 0 points there")
+    assert watched(tmp_path / sound, dated, capsys, "--json")[1] == json.dumps(document[sound], indent=1) + "\n"
+    made = load_forecast(dated)
+    in_bits = replace(made, curves={**(made.curves or {}), "loss_unit": "bits"})
+    others = {
+        "is of acc": replace(made, target="acc"),
+        "forecast in bits": in_bits,
+        "no curves": replace(made, curves=None),
+    }
+    for number, (said, other_one) in enumerate(others.items()):
+        assert said in refused(status("--forecast", str(other_one.save(tmp_path / f"{number}.json"))))
+    assert "nowhere.json" in refused(status("--forecast", str(tmp_path / "nowhere.json")))
+    assert "--watch" in refused(status("--watch"))
+    for curve in tmp_path.glob("*/curve.csv"):
+        curve.unlink()
+    assert "none has a curve yet" in refused(status())
+
+
+def refused(ended: tuple[int, str]) -> str:
+    """Return the one sentence that a command ended with."""
+    code, text = ended
+    assert (code, len(text.splitlines())) == (2, 1)
+    return text

@@ -135,9 +135,10 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
 
 
 def _point(forecast: Forecast, place: Mapping[str, float]) -> dict[str, Any]:
-    """Return the point of a forecast that lies at a place; UserError where it has none, or several."""
+    """Return the point of a forecast that lies nearest to a place; UserError where it has none near, or several."""
     fitted = [point for point in forecast.points if point["L"] and {"N", "D"} <= point["at"].keys()]
-    near = [p for p in fitted if all(abs(p["at"].get(name, 0) / x - 1) < 0.01 for name, x in place.items())]
+    off = [max((abs(p["at"].get(name, 0) / x - 1) for name, x in place.items()), default=0.0) for p in fitted]
+    near = [p for p, far in zip(fitted, off, strict=True) if far == min(off) < 0.1]
     if len(near) != 1:
         there = "; ".join(f"N={p['at']['N']:g},D={p['at']['D']:g}" for p in fitted) or "none with N and D"
         raise UserError(f"the forecast has {len(near)} points there; choose one by --at: {there}")
@@ -160,7 +161,7 @@ def watch(looks: pd.DataFrame, learnt: Mapping[str, Any], start: tuple[float, fl
     levels, spreads = np.array([(at.expected, at.spread) for at in filtered.seen]).T
     # which a sound run leaves at any look with a probability of `risk`
     band, middle = -norm.ppf(risk / 2 / LOOKS) * np.sqrt(spreads), looks["predicted"] + levels
-    shown = looks.assign(
+    shown = looks[["D", "step"]].assign(
         L=np.exp(looks["predicted"] + looks["gap"]),
         low=np.exp(middle - band),
         high=np.exp(middle + band),
@@ -172,6 +173,5 @@ def watch(looks: pd.DataFrame, learnt: Mapping[str, Any], start: tuple[float, fl
     if since is None:
         kept = sd**2 / (sd**2 + variance)
         level, variance = mean + kept * (level - mean), kept * variance
-    shown = shown.drop(columns=["gap", "predicted", "effect"])
     visible = filtered.visible(int((looks["D"] > last["D"] - WITHIN * D).sum()), risk)
     return Watched(shown, since, change, visible, (predicted + level, float(np.sqrt(variance))), {})

@@ -35,6 +35,7 @@ def find(source: str) -> Iterator[Found]:
 
 def _read(name: str, files: list[Path]) -> Log:
     from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     log, points = Log(name, name), dict[tuple[int, int], dict[str, float]]()
     for place, file in enumerate(files):
@@ -42,7 +43,9 @@ def _read(name: str, files: list[Path]) -> Log:
             event = Event.FromString(content)
             for value in event.summary.value:
                 if value.tag == HPARAMS:
-                    log.config |= _hparams(value.metadata.plugin_data.content)
+                    facts = HParamsPluginData.FromString(value.metadata.plugin_data.content).session_start_info.hparams
+                    kinds = {name: fact.WhichOneof("kind") for name, fact in facts.items()}
+                    log.config |= {name: getattr(facts[name], kind) for name, kind in kinds.items() if kind in KINDS}
                 elif (number := _number(value)) is not None:
                     points.setdefault((place, event.step), {}).update(numbers({value.tag: number}, log.left_out))
                 elif not value.tag.startswith("_hparams_"):
@@ -78,11 +81,3 @@ def _number(value: Any) -> float | None:
         array = make_ndarray(value.tensor)
         return float(array) if array.dtype.kind in "fiu" else None
     return None
-
-
-def _hparams(content: bytes) -> dict[str, Any]:
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    values = HParamsPluginData.FromString(content).session_start_info.hparams
-    kinds = {name: value.WhichOneof("kind") for name, value in values.items()}
-    return {name: getattr(values[name], kind) for name, kind in kinds.items() if kind in KINDS}

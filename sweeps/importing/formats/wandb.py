@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,7 @@ def _online(source: str) -> Iterator[Found]:
 def _fetched(run: Any) -> Log | None:
     """Read a run from the server, with its whole history: `history()` would sample it."""
     config, summary = dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary)
-    log = _log(run.id, run.name, run.state, config, summary)
-    if log is not None and log.records is None and not log.at_work:
-        _add(log, run.scan_history(), summary)
-    return log
+    return _log(run.id, run.name, run.state, config, summary, run.scan_history)
 
 
 def _offline(path: Path) -> Iterator[Found]:
@@ -106,15 +104,19 @@ def _joined(run_id: str, attempts: list[Path]) -> Log | None:
             damage = (done.stderr.strip().splitlines() or [""])[-1]
     if not (config or summary):
         raise ValueError(damage or "it holds neither config nor summary")
-    log = _log(run_id, name, state, config, summary)
-    if log is not None and log.records is None and not log.at_work:
-        log.damage = damage
-        _add(log, points, summary)
-    return log
+    log = _log(run_id, name, state, config, summary, lambda: points)
+    return log and replace(log, damage=damage)
 
 
-def _log(run_id: str, name: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any]) -> Log | None:
-    """Return what a run says without its history; of ours the record, or its failure where it ended without one."""
+def _log(
+    run_id: str,
+    name: str,
+    state: str,
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    history: Callable[[], Any],
+) -> Log | None:
+    """Return what a run says; of ours the record, or its failure where it ended without one."""
     if config.get(record.REPORT_MARK):  # carries the figures of a dashboard
         return None
     status = STATES.get(state, "failed")
@@ -124,6 +126,7 @@ def _log(run_id: str, name: str, state: str, config: Mapping[str, Any], summary:
         log.records = record.parse(text)
     elif not isinstance(config.get("frozen"), Mapping):
         log.config = plain(config, log.left_out)
+        _add(log, history(), summary)
     elif state in OPEN:
         log.at_work = True
     else:
