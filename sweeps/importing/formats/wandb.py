@@ -57,7 +57,7 @@ def _online(source: str) -> Iterator[Found]:
 def _fetched(run: Any) -> Log | None:
     """Read a run from the server, with its whole history: `history()` would sample it."""
     config, summary = dict(run.config), {"url": getattr(run, "url", None)} | dict(run.summary)
-    return _log(run.id, run.name, run.state, config, summary, run.scan_history)
+    return _log(run.id, run.name, run.state, config, summary, lambda: run.scan_history())
 
 
 def _offline(path: Path) -> Iterator[Found]:
