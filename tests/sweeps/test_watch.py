@@ -127,6 +127,10 @@ def test_what_a_rate_does_that_no_smaller_run_had_is_no_alarm(
     assert "  schedule   not the smaller runs' since step " in text
     document = json.loads(watched(log, dated, capsys, "--json")[1])
     assert (document["state"], document["unlike"]) == ("unclear", pytest.approx(0.05 / 0.1 * STEPS, abs=2))
+    assert document["end"] is None
+    assert (
+        watched(log, dated, capsys, "--below", "2")[1].splitlines()[-1] == "  ends below 2 with probability not known"
+    )
 
 
 @pytest.mark.nightly

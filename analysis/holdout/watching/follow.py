@@ -37,8 +37,8 @@ class Watched:
     """By how much it did, in ln L."""
     visible: float
     """The least fault, in ln L, that would be found within WITHIN of the run."""
-    end: tuple[float, float]
-    """ln of the loss at the end: its mean and standard deviation."""
+    end: tuple[float, float] | None
+    """ln of the loss at the end: its mean and standard deviation; None where what its rate does was not learnt."""
     place: Mapping[str, Any]
     """The point of the forecast, as its file has it."""
     schedule: str = ""
@@ -55,8 +55,8 @@ class Watched:
 
     def to_json(self, below: float | None = None) -> dict[str, Any]:
         """Return the document of `isoflop watch --json`."""
-        low, value, high = np.exp(self.end[0] + self.end[1] * norm.ppf([0.05, 0.5, 0.95]))
-        looks = records(self.looks)
+        looks, names = records(self.looks), ("low", "value", "high")
+        end = self.end and np.exp(self.end[0] + self.end[1] * norm.ppf([0.05, 0.5, 0.95])).tolist()
         return {
             "state": self.state,
             "unlike": self.unlike,
@@ -64,7 +64,7 @@ class Watched:
             "since": None if self.since is None else looks[self.since],
             "change": self.change,
             "visible": self.visible,
-            "end": {"value": value, "low": low, "high": high},
+            "end": end and dict(zip(names, end, strict=True)),
             "below": None if below is None else {"L": below, "probability": self.below(below)},
             "point": dict(self.place),
             "looks": looks,
@@ -80,22 +80,26 @@ class Watched:
             state += "" if self.unlike is None else ": a fault, or the work of its learning rate"
         seen = f"a fault of {percent(self.visible, 1)} within {WITHIN:.0%} of the run"
         hidden = f"cannot see {percent(FAULT, 0)} in this noise: {seen} is the least"
-        apart = "" if said["low"] <= end["value"] <= said["high"] else ": the run is heading elsewhere"
+        apart = "" if not end or said["low"] <= end["value"] <= said["high"] else ": the run is heading elsewhere"
+        ends = (
+            f"{end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f}), the L of the forecast" if end else "not known"
+        )
         band = f"{last['low']:.4f} to {last['high']:.4f}"
         lines = [
             f"step {last['step']:.0f}, {last['D'] / at['D']:.0%} of D={at['D']:.3g}: {state}",
             f"  L          {last['L']:.4f} (band {band}), {self.loss or 'of the curve'}",
-            f"  at the end {end['value']:.4f} ({end['low']:.4f} to {end['high']:.4f}), the L of the forecast",
+            f"  at the end {ends}",
             f"  forecast   {said['value']:.4f} ({said['low']:.4f} to {said['high']:.4f}){apart}",
             f"  {f'sees       {seen}' if self.visible <= FAULT else hidden}",
         ]
         lines += [f"  schedule   {self.schedule}"] if self.schedule else []
-        chance = [] if below is None else [f"  ends below {below:g} with probability {self.below(below):.0%}"]
-        return "\n".join(lines + chance)
+        chance = "not known" if below is None or self.end is None else f"{self.below(below):.0%}"
+        lines += [] if below is None else [f"  ends below {below:g} with probability {chance}"]
+        return "\n".join(lines)
 
-    def below(self, loss: float) -> float:
-        """Return the probability that the run ends below a loss."""
-        return float(norm.cdf((np.log(loss) - self.end[0]) / self.end[1]))
+    def below(self, loss: float) -> float | None:
+        """Return the probability that the run ends below a loss; None where its end is not known."""
+        return self.end and float(norm.cdf((np.log(loss) - self.end[0]) / self.end[1]))
 
 
 def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], risk: float = 0.05) -> Watched:
@@ -130,7 +134,7 @@ def follow(forecast: Forecast, run: pd.DataFrame, place: Mapping[str, float], ri
     unlike = departure(run if alarmed.empty else run[run["D"] <= alarmed.iloc[0]], learnt, end)
     schedule = "" if unlike is None else f"not the smaller runs' since step {unlike:.0f}: what it does was not learnt"
     schedule = schedule if rated else "no learning rate was logged: taken to be that of the smaller runs"
-    end_of = (watched.end[0] + learnt["gap"], watched.end[1])
+    end_of = (watched.end[0] + learnt["gap"], watched.end[1]) if watched.end and unlike is None else None
     return replace(watched, end=end_of, place=point, schedule=schedule, unlike=unlike)
 
 
