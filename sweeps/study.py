@@ -65,7 +65,7 @@ class Study:
         """Return the answers that theory gives; UserError if one is not sound."""
         from isoflop.analysis.claims.known import read_known
 
-        return read_known(list(self.known), f"study={self.name}")
+        return read_known(self.known, f"study={self.name}")
 
     def load_claims(self) -> "list[Claim]":
         """Return its claims; UserError if an id is unknown."""

@@ -13,6 +13,9 @@ from typing import Annotated, Any
 
 import pandas as pd
 
+from isoflop.analysis.claims.declare import Untested
+from isoflop.analysis.claims.quantities.cells import of_runs
+from isoflop.analysis.claims.quantities.columns import t_interval
 from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.intervals.estimate import Estimate
@@ -28,18 +31,18 @@ NEAR, WIDEST = 0.03, 0.05 / 0.03
 
 @dataclass(frozen=True)
 class KnownAnswer:
-    """What theory says of one parameter of one law on some of the runs."""
+    """What theory says of one parameter of one law, or of one column, on some of the runs."""
 
     name: str
     """Which known answer it is, such as G1; several may share it."""
     title: str
     """What is measured, in a few words."""
-    law: Annotated[str, Checked(get_law)]
-    """The law that is fitted."""
     of: str
-    """Its parameter, or a quantity that follows from them."""
+    """Its parameter, or what follows from them; without a law, the column whose mean over the ends of runs is meant."""
     theory: float | str
     """The value that theory gives, or the column that holds it."""
+    law: Annotated[str, Checked(get_law)] = ""
+    """The law that is fitted, if any."""
     where: Annotated[str, Checked(conditions)] = ""
     """Which rows, as in --where."""
     by: str = ""
@@ -52,8 +55,7 @@ class KnownAnswer:
     """The columns of the table that stand for columns of the law."""
 
     def __post_init__(self) -> None:
-        law = get_law(self.law)
-        if self.of not in (names := [*law.params, *law.derived]):
+        if self.law and self.of not in (names := [*(law := get_law(self.law)).params, *law.derived]):
             raise UserError(f"of={self.of!r} is not a parameter of {law.name}; it has {', '.join(names)}")
 
 
@@ -95,10 +97,8 @@ class KnownAnswerResult:
         return {**who, "theory": self.theory, **estimate, "verdict": self.verdict.value, "reason": self.reason}
 
 
-def read_known(given: Any, where: str) -> tuple[KnownAnswer, ...]:
+def read_known(given: Sequence[Any], where: str) -> tuple[KnownAnswer, ...]:
     """Return the known answers of a study's yaml; UserError naming `where` and the key."""
-    if not isinstance(given, list):
-        raise UserError(f"{where}: study.known={given!r} must be a list of known answers")
     return tuple(read(KnownAnswer, answer, f"{where}: study.known[{number}]") for number, answer in enumerate(given, 1))
 
 
@@ -107,10 +107,7 @@ def compare_with_theory(runs: RunsLike, known: Sequence[KnownAnswer]) -> Iterato
     runs = as_runs(runs)
     for answer in known:
         rows = (runs.select(answer.where) if answer.where else runs).frame
-        if not answer.by:
-            yield _result(rows, answer, "")
-            continue
-        for subject, group in rows.groupby(answer.by):
+        for subject, group in rows.groupby(answer.by) if answer.by else [("", rows)]:
             yield _result(group, answer, str(subject))
 
 
@@ -118,9 +115,12 @@ def _result(rows: pd.DataFrame, known: KnownAnswer, subject: str) -> KnownAnswer
     theory = known.theory if isinstance(known.theory, float | int) else float(rows[known.theory].iloc[0])
     table = rows.assign(**{name: rows[column] for name, column in known.columns.items()})
     try:
+        if not known.law:
+            mean = t_interval(of_runs(table, known.of, "last")["value"].to_numpy(float), 0.95)
+            return KnownAnswerResult(known, subject, theory, Estimate(*mean))
         fitted = fit(table, known.law)
-    except FitError as error:
+    except (FitError, Untested) as error:
         return KnownAnswerResult(known, subject, theory, Estimate(None), str(error))
-    if fitted.unidentified:  # several values fit alike, and which of them a search ends at says nothing
-        return KnownAnswerResult(known, subject, theory, Estimate(None), fitted.reason)
-    return KnownAnswerResult(known, subject, theory, (fitted.params | fitted.derived)[known.of], fitted.reason)
+    # where several values fit alike, which of them a search ends at says nothing
+    found = Estimate(None) if fitted.unidentified else (fitted.params | fitted.derived)[known.of]
+    return KnownAnswerResult(known, subject, theory, found, fitted.reason)

@@ -6,6 +6,7 @@
 Theory, formula and source of G6 and G11 stand at the heads of manifold.py and scaling/data/synthetic/permutation.py.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,19 +148,19 @@ def synonyms() -> Iterator[SolvedCurve]:
     too; the two are alike from about P* = classes · synonyms^levels examples on (Cagnetta 2023, arXiv:2307.02129, secs.
     3-4): of exponent `levels` in the synonyms alone, and levels + 1 where classes and symbols grow with them.
     `oracle.per_example` is one over the examples at which exchanging synonyms matters half as much as another exchange.
+    Each grammar is drawn anew and is a run of its own.
     """
-    points = [_alike(SYMBOLS, synonyms) | {"oracle.synonyms": synonyms} for synonyms in SYNONYMS]
-    yield SolvedCurve("synonyms", "hierarchy", {"oracle.axis": "synonyms"}, points)
-    points = [_alike(symbols, symbols) | {"oracle.synonyms": symbols} for symbols in VOCABULARIES]
-    yield SolvedCurve("synonyms", "hierarchy", {"oracle.axis": "symbols"}, points)
+    grammars = [("synonyms", SYMBOLS, m) for m in SYNONYMS] + [("symbols", v, v) for v in VOCABULARIES]
+    for (axis, symbols, ways), version in itertools.product(grammars, range(VERSIONS)):
+        drawn = Hierarchy(
+            classes=symbols, symbols=symbols, synonyms=ways, branch=BRANCH, levels=LEVELS, version=version
+        )
+        knobs = {"oracle.axis": axis, "oracle.synonyms": ways}
+        yield SolvedCurve("synonyms", "hierarchy", knobs, [_alike(drawn)], seed=version)
 
 
-def _alike(symbols: int, synonyms: int) -> dict[str, Any]:
-    drawn = (
-        Hierarchy(classes=symbols, symbols=symbols, synonyms=synonyms, branch=BRANCH, levels=LEVELS, version=version)
-        for version in range(VERSIONS)
-    )
-    ratios = np.mean([_sensitivity(data) for data in drawn], axis=0)
+def _alike(data: Hierarchy) -> dict[str, Any]:
+    ratios = _sensitivity(data)
     examples = float(np.exp(np.interp(-np.log(0.5), -np.log(ratios), np.log(EXAMPLES))))
     return {"D": round(examples), "L": 0.5, "loss_unit": "of another exchange", "oracle.per_example": 1 / examples}
 
