@@ -49,6 +49,8 @@ STAMPS = {
     "made", "code", "digest", "sha256", "hash", "version", "source", "git", "dirty", "commit", "points_hash", "time",
     "gradient_norm", "_target_",
 }  # fmt: skip
+# what names a record of a list, in the order of preference
+NAMES = ("subject", "id", "law", "between", "kind", "name")
 HASH = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16,48})?")
 
 
@@ -473,6 +475,8 @@ def differences(old: Any, new: Any, rtol: float = RTOL, where: str = "") -> Iter
                     yield f"{where}.{key}: {old[key]} -> {new[key]}"
             else:
                 yield from differences(old[key], new[key], rtol, f"{where}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and (named := _by_name(old, new)):
+        yield from differences(*named, rtol, where)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for i, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from differences(a, b, rtol, f"{where}[{i}]")
@@ -481,6 +485,16 @@ def differences(old: Any, new: Any, rtol: float = RTOL, where: str = "") -> Iter
             yield f"{where}: {old} -> {new} ({(new - old) / abs(old) if old else math.inf:+.1e})"
     elif old != new:
         yield f"{where}: {_short(old)} -> {_short(new)}"
+
+
+def _by_name(*lists: list[Any]) -> list[dict[str, Any]]:
+    """Two lists of records as mappings from their names, where these differ; empty where records have no name."""
+    for key in NAMES:
+        if all(isinstance(row, dict) and isinstance(row.get(key), str) for rows in lists for row in rows):
+            named = [{f"{key}={row[key]}": row for row in rows} for rows in lists]
+            if [*map(len, named)] == [*map(len, lists)]:
+                return named if named[0].keys() != named[1].keys() else []
+    return []
 
 
 def _is_number(value: Any) -> bool:

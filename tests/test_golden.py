@@ -35,6 +35,20 @@ def test_a_number_that_moves_is_shown_and_rounding_is_not() -> None:
     assert list(golden.differences(old, {"fits": [], "status": "converged"}))
 
 
+def test_records_that_are_new_or_gone_are_named_beside_one_that_moves() -> None:
+    old = [{"id": name, "verdict": "supported", "value": 1.0} for name in ("a", "b", "c")]
+    new = [{"id": name, "verdict": "supported", "value": 1.0} for name in ("x", "a", "c", "y")]
+    new[2]["value"] = 2.0
+    said = [line.split(",")[0] for line in golden.differences({"json": old}, {"json": new})]
+    moved = ".json.id=c.value: 1.0 -> 2.0 (+1.0e+00)"
+    assert said == [".json.id=b: gone", moved, ".json.id=x: new", ".json.id=y: new"]
+    # names that occur twice, and none, align nothing
+    assert len(list(golden.differences([*old, old[0]], old))) == 1
+    assert len(list(golden.differences([{"v": 1}], [{"v": 1}, {"v": 2}]))) == 1
+    # the same names in another order are as different as before
+    assert [line.split(":")[0] for line in golden.differences(old, old[::-1])] == ["[0].id", "[2].id"]
+
+
 def test_a_long_column_is_seen_to_move_in_one_value_or_in_order() -> None:
     values = [float(i) for i in range(1000)]
     kept = golden.canonical_column(values)
