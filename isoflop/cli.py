@@ -85,7 +85,7 @@ def call(arguments: list[str]) -> int:
     elif verb in ("--completion", "--complete"):
         print(script(rest) if verb == "--completion" else complete(rest))
     elif verb not in VERBS:
-        from isoflop.schema import did_you_mean
+        from isoflop.wording import did_you_mean
 
         print(f"isoflop: {verb!r} is not a verb{did_you_mean(verb, VERBS)}", file=sys.stderr)
         return 2

@@ -16,7 +16,6 @@ mapping, another such dataclass, or one of several of these; an `Annotated` type
 
 import ast
 import contextlib
-import difflib
 import inspect
 import itertools
 import math
@@ -31,6 +30,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from isoflop.checks import is_number
 from isoflop.errors import UserError
+from isoflop.wording import did_you_mean, suggest
 
 T = TypeVar("T")
 # metadata of a field that no key of yaml gives
@@ -230,18 +230,6 @@ def describe(kind: Any, notes: tuple[Any, ...] = ()) -> str:
     if origin is Mapping:
         return f"a mapping from {describe(items[0])} to {describe(items[1])}{length}"
     return SIMPLE[kind][0] + "".join(f"{' of' * str(bound).startswith('at')} {bound}" for bound in bounds)
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean alpha?' where a known name is close, otherwise nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """Return the end of the sentence about an unknown name: a near one, and all that may be chosen."""
-    names = [str(choice) for choice in choices]
-    return f"{suggest(str(value), names) or ';'} choose one of {', '.join(names)}"
 
 
 def _or(words: list[str]) -> str:

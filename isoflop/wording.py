@@ -7,6 +7,7 @@ printable("\x1b[2J")   # '\\x1b[2J': text of a table, which a terminal must not 
 """
 
 import csv
+import difflib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,6 +152,18 @@ def gigabytes(size: float) -> str:
     if size < 1e9:
         return f"{size / 1e6:.0f} MB"
     return f"{size / 1e12:.1f} TB" if size >= 1e12 else f"{size / 1e9:.1f} GB"
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean alpha?' where a known name is close, otherwise nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
+    """Return the end of the sentence about an unknown name: a near one, and all that may be chosen."""
+    names = [str(choice) for choice in choices]
+    return f"{suggest(str(value), names) or ';'} choose one of {', '.join(names)}"
 
 
 def quoted(path: Path) -> str:

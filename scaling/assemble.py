@@ -25,7 +25,7 @@ from isoflop.scaling.recipe.optimizers import AdamW
 from isoflop.scaling.recipe.rules import steps, targets
 from isoflop.scaling.subject import Probe, refuse_probe
 from isoflop.scaling.task import Task, check
-from isoflop.schema import suggest
+from isoflop.wording import suggest
 
 # whole steps that exceed a budget by more than this factor are refused
 MOST_ROUNDED = 2.0

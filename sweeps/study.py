@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from isoflop import schema
 from isoflop.errors import UserError
 from isoflop.schema import NOT_A_KEY, Bound, OneOf
+from isoflop.wording import did_you_mean
 from isoflop.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def read(name: str) -> Study:
     from isoflop.scaling.config.choices import declared, yaml_of
 
     if name not in (known := names()):
-        raise UserError(f"{name!r} is not a study{schema.did_you_mean(name, [*known, EVERY])}")
+        raise UserError(f"{name!r} is not a study{did_you_mean(name, [*known, EVERY])}")
     path = yaml_of("study", name, declared())
     document = read_yaml(path, "study")[0]
     node = document.get("study")

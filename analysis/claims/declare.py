@@ -23,8 +23,7 @@ from isoflop.analysis.fitting.local import local_names
 from isoflop.analysis.laws.declare import get_law
 from isoflop.analysis.runs.runs import Runs, as_runs
 from isoflop.errors import UserError
-from isoflop.schema import suggest
-from isoflop.wording import listed
+from isoflop.wording import listed, suggest
 
 Made = TypeVar("Made")
 # keys of a rule that a quantity may need

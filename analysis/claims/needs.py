@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from isoflop.analysis.runs.cells import seeds_by_level
 from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.runs.runs import RunsLike, as_runs
-from isoflop.schema import Bound, Example, suggest
-from isoflop.wording import listed
+from isoflop.schema import Bound, Example
+from isoflop.wording import listed, suggest
 
 Axis = Literal["N", "D", "C", "D_unique", "width", "depth", "seq_len"]
 Count = Annotated[int, Bound(least=1)]

@@ -25,7 +25,7 @@ import numpy as np
 
 from isoflop import extensions
 from isoflop.errors import UserError
-from isoflop.schema import suggest
+from isoflop.wording import suggest
 
 # a column of numbers, an array of them for each start, or a Dual: a law runs on all three
 Column = Any

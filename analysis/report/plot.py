@@ -11,7 +11,7 @@ from isoflop.analysis.report.figures.base import Drawing, Unmet, drawings
 from isoflop.analysis.report.view import View, look
 from isoflop.analysis.runs.runs import RunsLike
 from isoflop.errors import FitError, UserError
-from isoflop.schema import did_you_mean
+from isoflop.wording import did_you_mean
 
 # endings of the files that a figure can be
 FORMATS = (".svg", ".png", ".pdf", ".json", ".csv")

@@ -18,8 +18,7 @@ from isoflop.analysis.runs.formats import has_lines, read_table
 from isoflop.analysis.runs.rows import as_floats, listed_columns
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import CellError, UserError
-from isoflop.schema import suggest
-from isoflop.wording import cell
+from isoflop.wording import cell, suggest
 
 if TYPE_CHECKING:
     from isoflop.analysis.runs.names import Reading

@@ -29,8 +29,7 @@ from isoflop.analysis.claims.subjects import compared, compared_names, scope
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.levels import level_index
 from isoflop.errors import FitError, UserError
-from isoflop.schema import suggest
-from isoflop.wording import number, percent
+from isoflop.wording import number, percent, suggest
 
 __all__ = ["POWER", "ClaimPower", "Region", "Rule", "load_claims", "power", "refusal"]
 
