@@ -17,9 +17,8 @@ from isoflop import checks
 from isoflop.analysis import options as o
 from isoflop.analysis import output
 from isoflop.analysis.arguments import ARGUMENTS
+from isoflop.command import expand, run
 from isoflop.errors import UserError
-from isoflop.exits import run
-from isoflop.option_groups import expand
 
 app = typer.Typer(
     add_completion=False,

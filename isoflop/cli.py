@@ -195,7 +195,7 @@ def main() -> None:
         code = call(sys.argv[1:])
         sys.stdout.flush()
     except BaseException as error:
-        from isoflop.exits import close_output, report, translate
+        from isoflop.command import close_output, report, translate
 
         # Typer and rich say by an exit of their own that the reader has seen enough, as in `| head`
         if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):

@@ -21,8 +21,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from isoflop import extensions, record
+from isoflop.command import RunFailedError, report, translate
 from isoflop.errors import UserError
-from isoflop.exits import RunFailedError, report, translate
 from isoflop.folder import RunFolder
 from isoflop.scaling import limits
 from isoflop.scaling.config import resume

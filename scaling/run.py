@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from isoflop import files, record
+from isoflop.command import Stopped
 from isoflop.errors import BusyError, UserError
-from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, failure, status_and_reason, thaw

@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
+from isoflop.command import run
 from isoflop.errors import UserError
-from isoflop.exits import run
 from isoflop.extensions import take
 from isoflop.files import write_text
 from isoflop.scaling.config import choices

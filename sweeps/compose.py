@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress, track
 
+from isoflop.command import hydra_sentence
 from isoflop.errors import UserError
-from isoflop.exits import hydra_sentence
 from isoflop.scaling.config import identity
 from isoflop.scaling.config.composed import container, resolve, rung, whole_as_int
 from isoflop.scaling.config.frozen import FrozenConfig

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from isoflop import record, schema
+from isoflop.command import Stopped
 from isoflop.errors import BusyError, UserError
-from isoflop.exits import Stopped
 from isoflop.scaling.config.frozen import failure, freeze
 from isoflop.scaling.config.sections import Trainer
 from isoflop.scaling.hardware import cores, gpus, threads

@@ -24,8 +24,8 @@ from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from isoflop import record
+from isoflop.command import RunFailedError
 from isoflop.errors import UserError
-from isoflop.exits import RunFailedError
 from isoflop.scaling import limits
 from isoflop.scaling.app import NOTED, objective
 from isoflop.scaling.config import resume

@@ -14,10 +14,9 @@ from typing import Annotated
 
 import typer
 
+from isoflop.command import ALARM, expand, run
 from isoflop.errors import UserError
-from isoflop.exits import ALARM, run
 from isoflop.extensions import take
-from isoflop.option_groups import expand
 from isoflop.sweeps.plan.options import PlanCost, PlanLaw, PlanTable, PlanText
 
 app = typer.Typer(

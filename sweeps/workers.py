@@ -161,8 +161,8 @@ def _run(folder: str, gpu: str | None, lifeline: Connection, runs_per_gpu: int) 
     if gpu is not None:
         os.environ |= {"CUDA_VISIBLE_DEVICES": gpu, RUNS_PER_GPU: str(runs_per_gpu)}
     from isoflop import record
+    from isoflop.command import Stopped
     from isoflop.errors import BusyError
-    from isoflop.exits import Stopped
     from isoflop.scaling.run import run_one
 
     try:

@@ -14,8 +14,8 @@ import pytest
 from conftest import TINY, Isoflop
 
 from isoflop import cli
+from isoflop.command import translate
 from isoflop.errors import UserError
-from isoflop.exits import translate
 from isoflop.scaling.app import _modes
 
 ROOT = Path(__file__).parents[1]

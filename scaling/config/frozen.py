@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from isoflop import record
 from isoflop.checks import not_negative, positive, whole_number
+from isoflop.command import FULL
 from isoflop.errors import UserError
-from isoflop.exits import FULL
 from isoflop.files import leaves
 from isoflop.folder import RunFolder
 from isoflop.record import DIALS

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from isoflop import record
-from isoflop.exits import Stopped
+from isoflop.command import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, columns, rung_of_mark

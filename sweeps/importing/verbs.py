@@ -13,9 +13,8 @@ import typer
 
 from isoflop.analysis import options as o
 from isoflop.analysis.arguments import ARGUMENTS
+from isoflop.command import ALARM, expand, run
 from isoflop.errors import UserError
-from isoflop.exits import ALARM, run
-from isoflop.option_groups import expand
 from isoflop.sweeps.collect import refuse_place
 
 if TYPE_CHECKING:

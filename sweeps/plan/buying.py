@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isoflop import files, record
-from isoflop.exits import RunFailedError
+from isoflop.command import RunFailedError
 from isoflop.scaling import limits
 from isoflop.scaling.config import resume
 from isoflop.scaling.config.frozen import FrozenConfig, freeze

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from isoflop import checks, record
 from isoflop.analysis import options
+from isoflop.command import translate
 from isoflop.errors import UserError
-from isoflop.exits import translate
 from isoflop.extensions import take
 from isoflop.scaling.limits import refuse_words, renamed
 from isoflop.sweeps.compose import progress

@@ -18,10 +18,9 @@ from isoflop import files
 from isoflop.analysis import options as o
 from isoflop.analysis import output
 from isoflop.analysis.arguments import ARGUMENTS
+from isoflop.command import expand, run
 from isoflop.errors import FitError, UserError
-from isoflop.exits import run
 from isoflop.extensions import take
-from isoflop.option_groups import expand
 from isoflop.scaling.limits import refuse_words, renamed
 from isoflop.wording import quoted
 

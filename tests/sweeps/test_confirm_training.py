@@ -14,7 +14,7 @@ import pytest
 from isoflop import record
 from isoflop.analysis.confirm.choose import smallest_found
 from isoflop.analysis.confirm.decide import Criterion
-from isoflop.exits import Stopped
+from isoflop.command import Stopped
 from isoflop.scaling.config.frozen import FrozenConfig
 from isoflop.scaling.verbs import write_family
 from isoflop.sweeps import costs

@@ -18,8 +18,8 @@ from conftest import TINY, Isoflop
 
 from isoflop import record
 from isoflop.cli import call
+from isoflop.command import Stopped
 from isoflop.errors import BusyError
-from isoflop.exits import Stopped
 from isoflop.folder import RunFolder
 from isoflop.scaling import run
 from isoflop.scaling.config import provenance

@@ -1,15 +1,29 @@
-"""How a command ends: an exit code, and for what went wrong one sentence that says what to do.
+"""A command: its options in groups, each declared once as the fields of a dataclass, and how it ends.
 
-translate(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
-sys.exit(run(app, ["fit", "runs.csv"]))                            # a Typer app
+    @dataclasses.dataclass(frozen=True)
+    class Output:
+        as_json: Annotated[bool, "Print one JSON document", "--json"] = False
+
+    @expand
+    def status(folder: str, output: Output) -> None:
+        print(folder, output.as_json)
+
+    status(folder="runs", as_json=True)         # runs True; Typer sees the options FOLDER and --json
+    translate(UserError("budget.D=-3 is not a number above 0"))        # (2, the sentence)
+
+The first text of an annotation is the help, further ones are the option's names; without any the name is the field's.
+What went wrong is an exit code and one sentence that says what to do.
 """
 
+import dataclasses
 import difflib
 import errno
+import inspect
 import os
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from isoflop.errors import BusyError, UserError
 from isoflop.extensions import CONF, blame
@@ -30,6 +44,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 RESOLVED = re.compile(r"UserError raised while resolving interpolation: (.*)")
 # what there is to do about a file or folder that cannot be used
 ELSEWHERE = "name another place"
+T = TypeVar("T")
 
 
 class RunFailedError(Exception):
@@ -151,3 +166,42 @@ def _key_sentence(error: Any) -> str:
     close = difflib.get_close_matches(key, keys, n=1)
     mean = f"did you mean {parent + '.' if parent else ''}{close[0]}=? " if close else ""
     return f"{error.full_key} is not a key; {mean}{parent or 'a run'} has {', '.join(keys)}"
+
+
+def expand(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a Typer command an option for each field of those of its parameters that are dataclasses."""
+    given = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {one.name: one.annotation for one in given if dataclasses.is_dataclass(one.annotation)}
+
+    def flat(**values: Any) -> T:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+        return command(**values)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in given:
+        if group := groups.get(parameter.name):
+            hints, panel = get_type_hints(group, include_extras=True), (group.__doc__ or "").rstrip(".")
+            for f in dataclasses.fields(group):
+                default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+                parameters.append(_parameter(f.name, hints[f.name], default, panel))
+        else:
+            parameters.append(_parameter(parameter.name, parameter.annotation, parameter.default))
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {one.name: one.annotation for one in parameters}
+    flat.__name__, flat.__doc__ = command.__name__, command.__doc__
+    return flat
+
+
+def _parameter(name: str, annotation: Any, default: Any, panel: str | None = None) -> inspect.Parameter:
+    import typer
+
+    if get_origin(annotation) is Annotated and isinstance(get_args(annotation)[1], str):
+        kind, sentence, *names = get_args(annotation)
+        if kind is bool and not names:
+            names = ["--" + name.replace("_", "-")]  # without it Typer adds --no-NAME
+        shown = default not in ("", None, [], dataclasses.MISSING, inspect.Parameter.empty)
+        option = typer.Option(*names, help=sentence, show_default=shown, rich_help_panel=panel)
+        annotation = Annotated[kind, option]
+    default = inspect.Parameter.empty if default is dataclasses.MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
