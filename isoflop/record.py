@@ -1,7 +1,7 @@
 """The record: one tidy row per (run, mark), the table at which training and analysis meet (no torch, no pandas).
 
 A run writes its rows to its folder, all at once or not at all, with a digest (SHA-256) of their bytes; knobs are
-columns named as the override that sets them (`family.n_heads`). What rows may hold (record_checks.py) is checked when
+columns named as the override that sets them (`family.n_heads`). What rows may hold (checks.py) is checked when
 they are written and read. `isoflop.sweeps.collect` joins the folders into runs.csv.
 
     write(folder, [row(run_id="a1b2", status="ok", N=1e5, D=1e6, L=1.9)])
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from isoflop import files
+from isoflop.checks import CellKind, Checker, Range, disagreement
 from isoflop.errors import UserError
 from isoflop.folder import RunFolder
-from isoflop.record_checks import CellKind, Checker, Range, disagreement
 
 Row = dict[str, Any]
 

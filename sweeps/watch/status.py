@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from isoflop import files, record, record_checks
+from isoflop import checks, files, record
 from isoflop.errors import UserError
 from isoflop.sweeps.ledger import STATES, UNMADE, Entry, entries, no_garbage
 from isoflop.wording import clock, one_line, short, states
@@ -154,7 +154,7 @@ def _glance(folder: Path) -> list[Entry]:
     """Return the runs of a folder; of a record whose inode, size and times are unchanged, what was remembered, unless
     it was changed within the last seconds ("racily clean", git's Documentation/technical/racy-git)."""
     path = files.cache() / "status" / f"{sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]}.json"
-    sources = [Path(module.__file__ or "").read_bytes() for module in (record, record_checks)]
+    sources = [Path(module.__file__ or "").read_bytes() for module in (record, checks)]
     # another version may find fault with a record
     reader = sha256(b"".join([*sources, repr((KEYS, record.COLUMNS)).encode()])).hexdigest()
     remembered, seen, new, now = files.recall(path), dict[str, Any](), False, time.time()
