@@ -9,14 +9,14 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 41_000,
-    "files": 270,
+    "lines": 40_980,
+    "files": 268,
     "public_names": 1_150,
     "names_used_twice": 0,
     "circles_of_files": 0,
     "circles_of_folders": 0,
     "upward_arrows": 0,
-    "widest_folder": 14,
+    "widest_folder": 13,
     "long_files": 3,
     "long_functions": 0,
     "many_parameters": 8,
