@@ -11,6 +11,7 @@ that a test measures is a line of OUT/COMMIT/rates-PIECE.jsonl. The exit code is
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ PIECES: dict[str, tuple[str, ...]] = {
     "studies": (*PYTEST, "tests/sweeps/test_answers.py", "tests/sweeps/test_plan.py"),
     "installed": (*PYTEST, "tests/test_package.py", "tests/test_extensions.py"),
     "goldens": ("-m", "tests.golden", "compare"),
-    "gpu": (*PYTEST, "tests/gpu/test_acceptance.py"),
+    "acceptance": (*PYTEST, "tests/gpu/test_acceptance.py"),
+    "gpu": ("-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/gpu/test_on_a_card.py"),
     "fuzz": (*PYTEST, "tests/analysis/test_fuzzed_tables.py"),
     "exponents": ("benchmarks/known_exponents.py", "--nightly", "--out", "{out}"),
     "torture": (
@@ -49,6 +51,8 @@ PIECES: dict[str, tuple[str, ...]] = {
         "--blows", "20", "--folders", "20", "--tables", "60",
     ),
 }  # fmt: skip
+# how the output of a piece ends that had nothing it could run here
+SKIPPED = re.compile(r"^\d+ skipped in [^\n]*\s*\Z", re.MULTILINE)
 NAMED = [f"--ignore={word}" for line in PIECES.values() for word in line if "/test_" in word]
 ROOMS = ("tests/analysis", "tests/scaling", "tests/sweeps")
 # what else is marked, room by room: no file of a piece above
@@ -94,10 +98,11 @@ class Night:
             code = subprocess.run(
                 [sys.executable, *line], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
             ).returncode
-        ended = {"piece": piece, "code": code, "seconds": round(time.monotonic() - start)}
+        result = "FAILED" if code else "skipped" if SKIPPED.search(log.read_text()) else "passed"
+        ended = {"piece": piece, "code": code, "result": result, "seconds": round(time.monotonic() - start)}
         with self.record.open("a") as file:
             file.write(json.dumps(ended) + "\n")
-        print(f"{piece:12}{'passed' if code == 0 else f'FAILED, see {log}'} in {ended['seconds']} s", flush=True)
+        print(f"{piece:12}{result}{f', see {log}' if code else ''} in {ended['seconds']} s", flush=True)
         return code
 
     def page(self) -> str:
@@ -105,7 +110,7 @@ class Night:
         lines = ["# What the night measures", "", f"`make nightly` at {self.commit}; it writes this page.", ""]
         lines += ["| piece | result | seconds |", "|---|---|--:|"]
         for name, ended in self.ended().items():
-            lines.append(f"| {name} | {'passed' if ended['code'] == 0 else 'failed'} | {ended['seconds']} |")
+            lines.append(f"| {name} | {ended['result']} | {ended['seconds']} |")
         lines += ["", "| rate | measured | of studies |", "|---|--:|--:|"]
         for path in sorted(self.folder.glob("rates-*.jsonl")):
             for rate in map(json.loads, path.read_text().splitlines()):
