@@ -27,7 +27,7 @@ LIMITS = {
 VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (51, 2_000), "report": (110, 39_400)}
+WALKS = {"fit": (48, 1_980), "report": (107, 36_700)}
 
 
 @pytest.fixture(scope="module")
