@@ -1,12 +1,22 @@
-"""The sentence of each argument, written once, for --help of the verbs and for the docstrings of the functions.
+"""The arguments of verbs and functions: the sentence of each, written once, and those that say how to fit, as a type.
 
 @describe("runs", "law", level="coverage of the bands")
 def predict(...): ...
+
+Settings(loss="l3")      # FitError: loss 'l3' is not one of huber, l1, l2, ...
 """
 
+import math
 import textwrap
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, TypeVar
+
+from isoflop.errors import FitError
+
+if TYPE_CHECKING:
+    from isoflop.analysis.laws.declare import Law
 
 # name -> sentence; lists and mappings are text on the command line: E=1.69, or family,data
 ARGUMENTS = {
@@ -59,3 +69,73 @@ def describe(*names: str, **own: str) -> Callable[[F], F]:
         return function
 
     return add
+
+
+# name -> (loss, of raw residuals); the raw ones compare L itself, in its own unit
+LOSSES = {
+    "huber": ("huber", False),
+    "l1": ("l1", False),
+    "l2": ("l2", False),
+    "raw_huber": ("huber", True),
+    "raw_l1": ("l1", True),
+    "raw_l2": ("l2", True),
+}
+# the column that holds the noise of rows under `--weights noise`
+NOISE = "noise"
+_WEIGHTS = ("none", "seed", "auto", NOISE)
+_METHODS = ("auto", "jackknife", "bootstrap", "none")
+DELTA = 1e-3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit, apart from what: checked when they are made, so that no verb checks them again; else FitError."""
+
+    loss: str = "huber"
+    delta: float = DELTA
+    interval: str = "auto"
+    level: float = 0.95
+    resamples: int = 1000
+    run: str | None = None
+    pin: Mapping[str, float] | None = None
+    prior: Mapping[str, tuple[float, float]] | None = None
+    seed: int = 0
+    weights: str = "none"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("loss", tuple(LOSSES)), ("interval", _METHODS), ("weights", _WEIGHTS)):
+            if getattr(self, name) not in allowed:
+                raise FitError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+        if not 0 < self.delta < math.inf:
+            raise FitError(f"delta={self.delta:g} is not above 0, or not finite; the default is {DELTA:g}")
+        check_level(self.level)
+        if self.resamples < 10:
+            raise FitError(f"resamples={self.resamples} is too few for an interval; give 200 or more")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or self.seed < 0:
+            raise FitError(f"seed={self.seed} is not a whole number of 0 or more; the default is 0")
+        for name, (mean, error) in (self.prior or {}).items():
+            if not (0 < error < math.inf and math.isfinite(mean)):
+                raise FitError(f"prior {name}={mean:g}:{error:g} needs an error above 0: --prior {name}=1.7:0.1")
+
+    def check_names(self, law: "Law") -> None:
+        """Raise FitError if a parameter is named that the law does not have."""
+        for name in [*(self.pin or {}), *(self.prior or {})]:
+            if name not in law.params:
+                raise FitError(f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}")
+
+    @property
+    def shown_delta(self) -> float | None:
+        """The delta, where the loss has one."""
+        return self.delta if LOSSES[self.loss][0] == "huber" else None
+
+    @property
+    def notes(self) -> list[str]:
+        """A note for a setting that the loss has no use for."""
+        ignored = self.shown_delta is None and self.delta != DELTA
+        return [f"delta is ignored: {self.loss} has none"] if ignored else []
+
+
+def check_level(level: float) -> None:
+    """Raise FitError if the coverage of an interval cannot be."""
+    if not 0 < level < 1:
+        raise FitError(f"level={level:g} is not between 0 and 1; a coverage of 95 % is level=0.95")

@@ -15,11 +15,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.fitting.fit import fit, observe
 from isoflop.analysis.fitting.noise_trend import join_dependent
 from isoflop.analysis.fitting.optimum import problem_of
 from isoflop.analysis.fitting.pipeline import SHARES, vary
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier.frontier import frontier
 from isoflop.analysis.intervals.estimate import Scale, bounded
 from isoflop.analysis.laws.declare import get_law

@@ -181,7 +181,7 @@ class Props:
 
     @property
     def settings(self) -> Any:
-        return importlib.import_module("isoflop.analysis.fitting.settings").Settings()
+        return importlib.import_module("isoflop.analysis.arguments").Settings()
 
     @property
     def noise_scale(self) -> Any:

@@ -9,8 +9,8 @@ import pytest
 
 # at most; a figure that has fallen is tightened here
 LIMITS = {
-    "lines": 40_980,
-    "files": 268,
+    "lines": 40_975,
+    "files": 267,
     "public_names": 1_150,
     "names_used_twice": 0,
     "circles_of_files": 0,
@@ -27,7 +27,7 @@ LIMITS = {
 VERBS_PERCENT = 97
 
 # files that a verb enters and moves between them, at most
-WALKS = {"fit": (48, 1_980), "report": (107, 36_700)}
+WALKS = {"fit": (47, 1_980), "report": (106, 36_700)}
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.claims.claim import Claim
 from isoflop.analysis.claims.declare import Pair, Untested
 from isoflop.analysis.claims.needs import Lacks, Needs, lacking_in_words
 from isoflop.analysis.claims.region import VERDICTS, VerdictKind
 from isoflop.analysis.claims.rule import Rule
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.wording import number
 
 OPPOSITE = {"different": "equivalent", "equivalent": "different"}

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import DELTA, LOSSES
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.optimum import Optimum
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import DELTA, LOSSES
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.laws.dual_numbers import Array, Dual
 from isoflop.analysis.runs.runs import as_runs

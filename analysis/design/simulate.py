@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.design.assumed_law import Truth, best_split, planned
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.runs.runs import as_runs

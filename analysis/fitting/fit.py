@@ -19,12 +19,11 @@ from typing import Any, TypeVar
 import numpy as np
 from pandas.api.types import is_integer_dtype
 
-from isoflop.analysis.arguments import describe
+from isoflop.analysis.arguments import DELTA, Settings, describe
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.groups import Group, Groups, check_own_rows, check_share
 from isoflop.analysis.fitting.pipeline import fit_together, unfitted
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import DELTA, Settings
 from isoflop.analysis.laws.declare import Law, get_law
 from isoflop.analysis.runs.cells import searched_notes
 from isoflop.analysis.runs.observations import Observations, mixtures, repeated, unfinished, units

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.fitting.optimum import MOST_ROWS, Search, problem_of
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.analysis.runs.observations import Observations

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.arguments import NOISE
 from isoflop.analysis.fitting.diagnose import runs_needed
-from isoflop.analysis.fitting.settings import NOISE
 from isoflop.analysis.intervals.residuals import RARE, blocks, moran
 from isoflop.analysis.laws.declare import Law
 from isoflop.analysis.laws.dual_numbers import Array

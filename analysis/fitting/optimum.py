@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isoflop.analysis.fitting.settings import LOSSES, Settings
+from isoflop.analysis.arguments import LOSSES, Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded, error_of, new_run, reaches
 from isoflop.analysis.intervals.profile import noise_scale
 from isoflop.analysis.intervals.resampling import by_size

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.fitting.diagnose import (
     FitStatus,
     Standing,
@@ -34,7 +35,6 @@ from isoflop.analysis.fitting.optimum import (
     spread_of,
 )
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.intervals.estimate import Estimate, Scale, Spread, bounded
 from isoflop.analysis.intervals.profile import covariance, ends_of, leans_on, noise_scale
 from isoflop.analysis.intervals.resampling import bootstrap, jackknife, shortcuts

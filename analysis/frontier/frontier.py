@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from isoflop.analysis.arguments import describe
+from isoflop.analysis.arguments import Settings, describe
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import fit
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.frontier import allocation
 from isoflop.analysis.frontier.decision import Approach, Decision, Request, decide, envelope, through_minima
 from isoflop.analysis.frontier.isoflop_minima import BUDGETS, SIZES, isoflop, least_on_budget

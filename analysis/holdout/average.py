@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from isoflop.analysis.arguments import LOSSES, Settings
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.fit import observed
-from isoflop.analysis.fitting.settings import LOSSES, Settings
 from isoflop.analysis.holdout.stacking import DEFAULTS, Stack, candidates, stack_laws
 from isoflop.analysis.intervals.estimate import Estimate
 from isoflop.analysis.laws.declare import TRAIN, Law

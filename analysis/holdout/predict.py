@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from isoflop.analysis.arguments import check_level
 from isoflop.analysis.fitting.diagnose import locked
 from isoflop.analysis.fitting.result import Fit
-from isoflop.analysis.fitting.settings import check_level
 from isoflop.analysis.holdout.average import Average
 from isoflop.analysis.holdout.bands import FORM, bands
 from isoflop.analysis.holdout.predictability import predictability

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.fitting.diagnose import FitStatus
 from isoflop.analysis.fitting.optimum import search_optimum
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.holdout.cuts import Cuts, Fold, leverage, refit_folds, roll, sizes_of, thin
 from isoflop.analysis.holdout.form_error import FormError, form_error, left_out_scores
 from isoflop.analysis.laws.declare import Law, get_law

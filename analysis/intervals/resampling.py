@@ -18,7 +18,6 @@ from isoflop.analysis.runs.levels import level_index
 from isoflop.analysis.solving.descent import MAX_STEPS, TOLERANCE, WARM, Pace, expand, minimise
 from isoflop.analysis.solving.problem import Problem
 
-METHODS = ("auto", "jackknife", "bootstrap", "none")
 # groups of runs left out at a time where there are more runs than this; t is then on the number of groups
 _MOST_GROUPS = 1000
 # elements of a Jacobian over all draws: beyond this, one Newton step from sums over each run stands for the search

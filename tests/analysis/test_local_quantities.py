@@ -9,6 +9,7 @@ import pytest
 from studies import demo_study, grid_study
 from synthetic_laws import noiseless
 
+from isoflop.analysis.arguments import Settings
 from isoflop.analysis.claims.claim import read_claim
 from isoflop.analysis.claims.declare import Pair, Sample
 from isoflop.analysis.claims.judge import judge
@@ -17,7 +18,6 @@ from isoflop.analysis.claims.region import VerdictKind
 from isoflop.analysis.fitting.fit import Fits, fit
 from isoflop.analysis.fitting.local import Space, centre, local_names
 from isoflop.analysis.fitting.result import load_fit
-from isoflop.analysis.fitting.settings import Settings
 from isoflop.analysis.laws.declare import LAWS
 from isoflop.analysis.runs.runs import as_runs
 from isoflop.analysis.verbs import main
