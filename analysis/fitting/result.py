@@ -255,7 +255,8 @@ class Fit:
         runs = "" if self.n_runs == self.n_rows else f" of {self.n_runs} runs"
         by = "no intervals" if self.interval == "none" else f"{self.level:.0%} intervals by {self.interval}"
         lines.append(f"  rows       {self.n_rows}{runs}; {by}")
-        lines += [f"  excluded   {rows}: {reason}" for reason, rows in self.excluded]
+        said = " ".join(self.notes)
+        lines += [f"  excluded   {rows}: {reason}" for reason, rows in self.excluded if reason not in said]
         lines += [f"  note       {note}" for note in self.notes]
         return "\n".join([*lines, *self._conditional()])
 

@@ -175,7 +175,7 @@ def _columns(runs: Runs, target: str) -> list[str]:
     """Return what the losses follow: N and D (and D_unique where data repeat), else the one column that varies."""
     sizes = [name for name in ("N", "D", "C") if name != target]
     rows = runs.numbers([], NAME, blank=sizes).frame
-    levels = {c: len(set(level_index(rows[c]))) for c in sizes if c in rows and (rows[c] > 0).all()}
+    levels = {c: len(set(level_index(rows[c]))) for c in sizes if c in rows and (rows[c] > 0).mean() > 0.5}
     if min(levels.get("N", 0), levels.get("D", 0)) >= LEVELS:
         unique = pd.to_numeric(rows["D_unique"], errors="coerce") if "D_unique" in rows else None
         repeats = unique is not None and (unique > 0).all() and (unique < 0.99 * rows["D"].astype(float)).any()

@@ -119,10 +119,9 @@ def with_status(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         said, ended, short = set(words.dropna()), {*NAMES.ended}, {*NAMES.cut_short}
         # a word of either kind says that the column is of how runs ended; or one kind, and no other word
         if said & ended and "ok" not in said and (said & short or said <= ended):
-            lost = int((words.notna() & ~words.isin(ended)).sum())
-            note = f"status is {printable(str(column))}: {lost} of {len(table)} rows did not finish and are left out"
+            note = f"status is {printable(str(column))}"
             if odd := sorted(said - ended - short):
-                note += f" ({listed([printable(word) for word in odd])} among them, a word that is not known)"
+                note += f" (no known word: {listed([printable(word) for word in odd])})"
             return table.assign(status=words.where(~words.isin(NAMES.ended), "ok")), note
     return table, ""
 

@@ -23,7 +23,6 @@ from isoflop.analysis.laws.declare import TRAIN
 from isoflop.analysis.runs.cells import SeedNoise, best_of_cells, cell_columns, searched_knobs, seed_noise
 from isoflop.analysis.runs.levels import Layout, layout
 from isoflop.analysis.runs.rows import (
-    COPIED,
     Label,
     RunCodes,
     Shown,
@@ -73,10 +72,9 @@ class Runs(Shown):
 
     @property
     def left_out(self) -> list[str]:
-        """Notes that rows are left out: copies of others, and those without a loss where some have one."""
+        """Notes that rows are left out: unfinished, repeats of others, and those without a loss where some have one."""
         blank = int(self.counted["L"].isna().sum()) if "L" in self else 0
-        counts = [(reason, rows) for reason, rows in self.excluded if reason.startswith(COPIED)]
-        counts += [("no value of L", blank)] if 0 < blank < len(self.counted) else []
+        counts = [*self.excluded, *([("no value of L", blank)] if 0 < blank < len(self.counted) else [])]
         return [f"{rows} of {len(self)} rows left out: {reason}" for reason, rows in counts]
 
     @cached_property

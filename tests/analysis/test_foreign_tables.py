@@ -250,14 +250,14 @@ def test_runs_that_another_tool_calls_unfinished_are_left_out(
     expected = fit(rows[:-1], interval="none").objective
     answer = fit(read_runs(tmp_path / "a.csv"), interval="none")
     assert answer.objective == pytest.approx(expected)
-    assert f"1: status is {other.lower()}" in str(answer)
-    assert f"status is {name}: 1 of {len(rows)} rows did not finish and are left out" in answer.explanation
+    assert f"1 of {len(rows)} rows left out: status is {other.lower()}" in str(answer)
+    assert f"status is {name}" in answer.explanation
     # a word that is not known does not let the others in
     rows.assign(**{name: ["weird", other, *state[2:]]}).to_csv(tmp_path / "a.csv")
     odd = read_runs(tmp_path / "a.csv")
     assert len(odd.usable) == len(rows) - 3
-    assert "3 of" in str(odd.notes)
-    assert "weird among them" in str(odd.notes)
+    assert "no known word: weird" in str(odd.notes)
+    assert "1 of 36 rows left out: status is weird" in str(odd.left_out)
     rows.assign(state="texas").to_csv(tmp_path / "a.csv")  # another state
     assert "status" not in read_runs(tmp_path / "a.csv")
 

@@ -134,7 +134,7 @@ def test_a_row_exported_twice_is_one_run_and_said_so(tmp_path: Path, capsys: pyt
         assert main([verb[0], str(tmp_path / "twice.csv"), *verb[1:]]) == 0
         out = capsys.readouterr().out
         assert f"3 of 45 rows left out: {said}" in out
-        assert "status is State: 6 of 45 rows did not finish and are left out" in out
+        assert "6 of 45 rows left out: status is crashed" in out
         assert "State mixes" not in out  # what crashed has no loss
     # another seed, loss or knob makes another run; of unknown seeds a tie may be one
     for other in ({"seed": 1}, {"L": copies["L"] + 1e-4}, {"lr": 0.1}):
@@ -373,3 +373,25 @@ def test_a_table_without_a_size_is_asked_for_it() -> None:
     sentences = [f.sentence for f in check(rows).findings]
     assert "no column is taken for N, the size: if it is hidden, say so, as in --columns N=hidden" in sentences
     assert not any("no column" in f.sentence for f in check(grid()).findings)
+
+
+@pytest.mark.parametrize(
+    "verb", [["fit", "--interval", "none"], ["predict", "--at", "C=1e21"], ["compare"], ["frontier"]]
+)
+def test_each_verb_says_which_rows_it_leaves_out(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = grid().assign(status=["failed", "failed", *["ok"] * 34])
+    pd.concat([rows, rows.tail(3)]).to_csv(tmp_path / "a.csv", index=False)
+    assert main([verb[0], str(tmp_path / "a.csv"), *verb[1:]]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 39 rows left out: status is failed" in out
+    assert "3 of 39 rows left out: repeats another row exactly" in out
+
+
+def test_a_size_that_is_blank_in_few_rows_is_no_reason_for_another_law(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid().assign(N=lambda rows: rows["N"].where(rows.index > 2)).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["compare", str(tmp_path / "a.csv")]) == 2
+    assert "a.csv, line 2: column N is empty (and 2 more)" in capsys.readouterr().err
