@@ -9,7 +9,7 @@ unknown   fewer than two hold-outs, or none that reaches as far as is asked, wit
 no        the last value comes nearer, and that is no chance of rows or of refits of few rows
 rivalled  another law or the straight line is significantly nearer
 yes       otherwise, where it errs by significantly less than half of the last value's error
-unknown   no significant gain over the last value, or a curve whose last hold-outs all err in one direction
+unknown   no significant gain over the last value, last hold-outs that err in one direction, or repeats taken for new
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ from isoflop.analysis.holdout.backtest import last_value, log_line
 from isoflop.analysis.holdout.bands import look_back
 from isoflop.analysis.holdout.cuts import Fold, distance, mean_square, sizes_of
 from isoflop.analysis.laws.dual_numbers import Array
+from isoflop.analysis.runs.observations import repeated
 from isoflop.analysis.solving.problem import Problem
 from isoflop.wording import number, percent
 
@@ -84,7 +85,8 @@ def predictability(fit: Fit | Average, at: Mapping[str, float] | None = None) ->
     mine, chance = _mean_squares(known.folds[:first]), _chance(known.folds[:first], _scatter(fit))
     verdict = judge(mine, rivals, naive, chance, raw=known.problem.objective.raw)
     leaning = lean(known.folds[:first], _scatter(fit), raw=known.problem.objective.raw) if len(names) == 1 else ""
-    return unsure(verdict, leaning)
+    blind = repeated(fit.rows) if "D" in names and "D_unique" not in names else []
+    return unsure(verdict, leaning or "".join(blind))
 
 
 def unsure(verdict: Predictability, leaning: str) -> Predictability:

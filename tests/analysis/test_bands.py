@@ -246,6 +246,14 @@ def test_the_average_is_the_same_twice_and_in_another_order_of_rows() -> None:
     assert one["high"][0] == pytest.approx(two["high"][0], rel=1e-3)
 
 
+def test_a_law_that_takes_repeated_data_for_new_does_not_predict() -> None:
+    rows = iso(0)
+    assert predictability(fit(rows.assign(D_unique=rows["D"]), "chinchilla")).predicts == "yes"
+    blind = predictability(fit(rows.assign(D_unique=rows["D"].min()), "chinchilla"))
+    assert blind.predicts == "unknown"
+    assert "without D_unique takes them for new ones" in blind.reason
+
+
 def test_the_columns_of_the_average_follow_what_varies() -> None:
     assert average_laws(curve()).law.columns == ("D",)
     assert average_laws(study()).law.columns == ("N", "D")
