@@ -121,7 +121,7 @@ def _evaluations(rows: pd.DataFrame) -> NDArray[np.intp] | None:
 
 def equal_knobs(rows: pd.DataFrame) -> NDArray[np.intp] | None:
     """Return the number of each row's set of equal knobs, along which D may vary; None if none repeats."""
-    if "D" not in rows or rows["D"].isna().any():
+    if rows.empty or "D" not in rows or rows["D"].isna().any():
         return None
     about = [c for c in rows if is_circumstance(c) or _MEASURED.fullmatch(str(c)) or _ALONG.fullmatch(str(c))]
     knobs = [c for c in rows if c not in about]

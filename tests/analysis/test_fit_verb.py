@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from synthetic_laws import seeded
 
@@ -167,6 +167,7 @@ FUZZ = {
     law=st.sampled_from(["power(N)", "power_offset(D)", "chinchilla"]),
     loss=st.sampled_from(["huber", "l1", "l2"]),
 )
+@example(rows=[["4.8e16"], ["4.8e16"]], law="power(N)", loss="huber")  # no row has a loss
 def test_no_table_makes_a_traceback(tmp_path: Path, rows: list[list[str]], law: str, loss: str) -> None:
     path = tmp_path / "fuzz.csv"
     path.write_text("N,D,L\n" + "\n".join(",".join(r) for r in rows) + "\n")
