@@ -194,7 +194,7 @@ class Runs(Shown):
         rows = runs.counted
         if not len(rows):
             raise FitError(self.no_rows(runs.excluded))
-        if "L" in needed and (notes := runs.left_out):
+        if "L" in needed and rows["L"].notna().any() and (notes := runs.left_out):
             rows = rows.with_frame(rows.frame[rows["L"].notna()], *notes)
         values = {c: positive(rows[c], self.where_is, raw=c == raw) for c in dict.fromkeys(needed)}
         values |= {c: positive(rows[c], self.where_is, blank=True) for c in blank if c in rows}
