@@ -62,16 +62,13 @@ def smallest_found(places: Array, counts: Sequence[int], goal: float, rule: Crit
     """Return the smallest constant multiplier that is said to scale at ln C = `goal` with power .8 by the rule, from so
     many pairs (`counts`) at each of the places (ln C); None above 10."""
     x = np.tile(np.repeat(places, counts), 2)
-    units, new, curve = (
-        np.arange(len(x)) % (len(x) // 2),
-        np.arange(len(x)) >= len(x) // 2,
-        np.exp(-G * (x - places[0])),
-    )
+    new, units = np.divmod(np.arange(len(x)), len(x) // 2)
+    curve = np.exp(-G * (x - places[0]))
     lows = []
     for seed in range(DRAWS):
         shared, alone = np.random.default_rng(seed).standard_normal((2, len(x)))
         y = np.log(E + A * curve) + SHARED * shared[units] + ALONE * alone
-        lows.append(decide(Points(x, y, new, units), goal, rule).target.low or 0.0)
+        lows.append(decide(Points(x, y, new > 0, units), goal, rule).target.low or 0.0)
     # a constant multiplier moves every bound by itself
     reached = float(np.quantile(lows, 1 - POWER))
     return round(1 / reached, 2) if reached * MOST > 1 else None

@@ -59,10 +59,8 @@ class Confirmation:
 
     @property
     def brief(self) -> str:
-        known = self.decision
-        return (
-            f"{known.largest} at C = {number(self.top)}, {known.target} at the target, {self.verdict}" if known else "-"
-        )
+        known, top = self.decision, number(self.top)
+        return f"{known.largest} at C = {top}, {known.target} at the target, {self.verdict}" if known else "-"
 
     @property
     def needs(self) -> str:
@@ -93,13 +91,9 @@ class Confirmation:
         return dict(zip(FORMS, (straight, departing, all(settling)), strict=True))
 
     def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "change": self.change,
-            "verdict": self.verdict.value,
-            "pairs": self.runs.pairs,
-            "top": self.top,
-        }
-        found |= {"units": self.runs.units, "levels": self.runs.levels, "beyond": self.target / self.top}
+        found: dict[str, Any] = {"change": self.change, "verdict": self.verdict.value, "pairs": self.runs.pairs}
+        found |= {"top": self.top, "units": self.runs.units, "levels": self.runs.levels}
+        found |= {"beyond": self.target / self.top}
         known = self.decision
         estimates = (known.largest, known.target, known.slope) if known else (Estimate(None),) * 3
         found |= {k: vars(e) for k, e in zip(("at_largest", "at_target", "slope"), estimates, strict=True)}
@@ -107,25 +101,20 @@ class Confirmation:
         return found | {"rests_on": list(self.rests_on), "needs": self.needs, "notes": list(self.runs.notes)}
 
     def __str__(self) -> str:
-        return "\n".join(
-            [f"{self.change} against {self.base}", *(f"  {name:<11}{text}" for name, text in self._lines())]
-        )
+        lines = (f"  {name:<11}{text}" for name, text in self._lines())
+        return "\n".join([f"{self.change} against {self.base}", *lines])
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        known, alone = self.decision, self.runs.alone
+        known, alone, top = self.decision, self.runs.alone, number(self.top)
         more = f" and {alone} runs without a partner" if alone else ""
-        yield "runs", f"{self.runs.pairs} pairs{more}, at {self.runs.levels} C up to {number(self.top)} FLOPs"
+        yield "runs", f"{self.runs.pairs} pairs{more}, at {self.runs.levels} C up to {top} FLOPs"
         if known:
-            yield (
-                "at largest",
-                f"multiplier {_shown(known.largest)} at C = {number(self.top)}: the baseline's compute over its own",
-            )
+            largest = f"multiplier {_shown(known.largest)} at C = {top}"
+            yield "at largest", f"{largest}: the baseline's compute over its own"
             yield "at target", f"multiplier {_shown(known.target)} at C = {number(self.target)}"
             yield "trend", f"{known.trend}: ln multiplier moves by {_shown(known.slope)} for each e-fold of C"
-        yield (
-            "verdict",
-            f"{self.verdict.value}: {SAID[self.verdict].format(worth=self.rule.worth) if known else 'too few runs'}",
-        )
+        why = SAID[self.verdict].format(worth=self.rule.worth) if known else "too few runs"
+        yield "verdict", f"{self.verdict.value}: {why}"
         yield from (("rests on", text) for text in self.rests_on)
         yield from (("needs", text) for text in [self.needs] if text)
         yield from (("note", text) for text in self.runs.notes)
@@ -155,9 +144,8 @@ class Confirmations:
         return about | {"changes": [change.to_json() for change in self.changes]}
 
     def __str__(self) -> str:
-        return "\n\n".join(
-            [*map(str, self.changes), f"Each bound errs in at most {_percent(self.rule.now)}{self._spent}."]
-        )
+        bound = f"Each bound errs in at most {_percent(self.rule.now)}{self._spent}."
+        return "\n\n".join([*map(str, self.changes), bound])
 
     @property
     def _spent(self) -> str:

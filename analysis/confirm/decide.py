@@ -25,7 +25,6 @@ from scipy.special import ndtr, ndtri
 
 from isoflop.analysis.confirm.multiplier import FALL, Form, Points, Uncertain, fit_form
 from isoflop.analysis.intervals.estimate import Estimate, t_quantile
-from isoflop.analysis.laws.dual_numbers import Array
 from isoflop.errors import UserError
 
 # early looks are cheap in chance and rarely decide: benchmarks/confirm_rates.py
@@ -53,16 +52,10 @@ def level(risk: float, look: int, looks: int) -> float:
     kernel = np.exp(-np.square((x[:, None] - x) * looks**0.5) / 2) * step * (looks / (2 * np.pi)) ** 0.5
     edge = float(-ndtri(spent(risk, 1, looks)) / looks**0.5)
     for number in range(2, look + 1):
-        before = kernel @ _below(before, x, edge, step)
+        before = kernel @ (before * np.clip((edge - x) / step + 0.5, 0.0, 1.0))  # what lies below the edge
         beyond = np.log(np.maximum(np.cumsum(before[::-1])[::-1] - before / 2, 1e-300))
         edge = float(np.interp(-np.log(spent(risk, number, looks)), -beyond, x))
     return float(ndtr(-edge * (looks / look) ** 0.5))
-
-
-def _below(density: Array, x: Array, edge: float, step: float) -> Array:
-    """Return what of a density's mass at each point lies below an edge."""
-    below: Array = density * np.clip((edge - x) / step + 0.5, 0.0, 1.0)
-    return below
 
 
 class Verdict(StrEnum):

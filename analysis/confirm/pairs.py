@@ -9,6 +9,7 @@ searched knob each side's best counts; where several sizes spend one C, only the
     two.points, two.pairs        # Points(...), and how many pairs they hold
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,17 +17,22 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 
 from isoflop import record
 from isoflop.analysis.confirm.multiplier import Points
 from isoflop.analysis.runs.cells import searched_knobs, tune
 from isoflop.analysis.runs.levels import SAME_LEVEL, level_index
+from isoflop.analysis.runs.names import plain
+from isoflop.analysis.runs.rows import as_floats
 from isoflop.analysis.runs.runs import Runs
 from isoflop.errors import UserError
 from isoflop.wording import cell
 
-# columns that say in which unit and of which text a loss is
-MEASURED = (record.LOSS, "data", "tokenizer", "tokeniser", "data.tokenizer", "vocab_size", "data.vocab_size")
+# names of columns that say of which text a loss is, trained on and held out, and in which tokens
+_TEXT = re.compile("(train(ing)?_)?(text|data|dataset|corpus)(_(name|version|content))?")
+_HELD_OUT = re.compile("(held|hold)_?out|(val(id(ation)?)?|eval(uation)?|test)_?(text|data|dataset|set|corpus)")
+_TOKENS = re.compile("(data_)?(tokeni[sz](er|ation)|n_vocab|vocab(ulary)?)(_(name|type|version))?(_size)?")
 # columns that name a place in a ladder, the surest first; amounts of one level are one
 PLACES = (("rung", "mark"), ("width", "depth", "D"), ("N", "D"), ("C",))
 AMOUNTS = ("N", "D", "C")
@@ -138,14 +144,29 @@ def _tuned(side: Runs, by: Sequence[str], name: str) -> tuple[Runs, list[str]]:
 
 def _in_one_unit(old: Runs, new: Runs, names: tuple[str, str]) -> tuple[Runs, Runs, list[str]]:
     """Return both sides with losses that compare; of two tokenisers or texts, bits per byte."""
-    differ = [c for c in MEASURED if c in old and set(old[c].dropna()) != set(new[c].dropna())]
+    rows = [side.counted.frame for side in (old, new)]
+    columns = [c for c in rows[0] if isinstance(c, str)]
+    held = [c for c in columns if _HELD_OUT.match(plain(c)) and not is_numeric_dtype(rows[0][c])]
+    differ = [c for c in columns if (c in held or c == record.LOSS or _TOKENS.fullmatch(plain(c))) and _apart(rows, c)]
+    hint = ""
+    if not differ and not (held and all(side[held].notna().all(axis=None) for side in rows)):
+        differ = [c for c in columns if _TEXT.fullmatch(plain(c)) and _apart(rows, c)]
+        hint = ", or a column held_out that names the one text of all losses"
     if not differ:
         return old, new, []
-    what = f"{names[0]} and {names[1]} differ in {differ[0]}"
-    if not all(BITS in side and side.usable[BITS].notna().all() for side in (old, new)):
-        raise UserError(f"{what}, so that only losses in bits per byte compare; add a column {BITS} with a value a row")
+    what = f"the runs of {names[0]} and {names[1]} differ in {differ[0]}"
+    if not all(BITS in side and (as_floats(side.usable[BITS]) > 0).all() for side in (old, new)):
+        add = f"add a column {BITS} with a number above 0 a row{hint}"
+        raise UserError(f"{what}, so that only losses in bits per byte compare; {add}")
     both = [side.with_columns(L=side[BITS]) for side in (old, new)]
     return both[0], both[1], [f"{what}: losses are compared in bits per byte"]
+
+
+def _apart(sides: Sequence[pd.DataFrame], column: str) -> bool:
+    """Return whether rows differ in a column; a blank is a value too, unless both sides have some."""
+    blank = record.NATS if column == record.LOSS else ""
+    old, new = (set(side[column].astype(object).where(side[column].notna(), blank)) for side in sides)
+    return old != new or len(old - {""}) > 1
 
 
 def _partners(frame: pd.DataFrame, new: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -249,6 +249,42 @@ def test_two_tokenisers_are_compared_in_bits_per_byte_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize(
+    "column",
+    [
+        *("dataset", "Corpus", "training data", "data.content", "data.version", "dataset_name"),
+        *("held_out", "val_dataset", "evalSet", "test_corpus"),
+        *("tokenizer", "tokeniser", "data.tokenizer", "tokenizer_name", "vocab_size", "n_vocab", "loss_unit"),
+    ],
+)
+def test_losses_of_two_texts_or_in_two_tokens_do_not_compare(column: str) -> None:
+    named = ladder(0.3).assign(**{column: lambda t: t["recipe"]})
+    blank = named.assign(**{column: named[column].where(named["recipe"] == "new")})
+    mixed = pd.concat([ladder(0.3).assign(**{column: text}) for text in "ab"])
+    for table in (named, blank, mixed):
+        with pytest.raises(UserError, match=f"differ in {column}, so that only losses in bits per byte compare; add a"):
+            confirmed(table)
+        in_bits = table.assign(L_bpb=table["L"], L=np.random.default_rng(1).uniform(1, 2, len(table)))
+        assert "losses are compared in bits per byte" in str(confirmed(in_bits).changes[0].runs.notes)
+    assert confirmed(named.assign(**{column: "one"})).changes[0].verdict is Verdict.SCALES
+
+
+@pytest.mark.parametrize("column", ["dataset_size", "data_seed", "test_accuracy", "D_unique", "data.held_out", "val"])
+def test_columns_that_say_no_text_are_free_to_differ(column: str) -> None:
+    table = ladder(0.3).assign(**{column: lambda t: np.where(t["recipe"] == "new", 1.0, 2.0)})
+    assert confirmed(table).changes[0].verdict is Verdict.SCALES
+
+
+def test_changes_of_the_text_trained_on_compare_on_one_held_out_text() -> None:
+    table = ladder(0.3).assign(dataset=lambda t: t["recipe"], val_dataset="c4")
+    assert confirmed(table).changes[0].verdict is Verdict.SCALES
+    for bad in (table.assign(tokenizer=table["recipe"]), table.assign(val_dataset=table["recipe"])):
+        with pytest.raises(UserError, match="only losses in bits per byte compare"):
+            confirmed(bad)
+    with pytest.raises(UserError, match="differ in dataset"):
+        confirmed(table.assign(val_dataset=table["val_dataset"].where(table["C"] > C0)))
+
+
+@pytest.mark.parametrize(
     ("changes", "target", "sentence"),
     [
         (["newer"], TARGET, "--change newer is not a value of recipe; choose one of new, old"),
