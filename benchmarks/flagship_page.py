@@ -128,7 +128,7 @@ def picture(cells: pd.DataFrame) -> alt.LayerChart:
     long["times"] *= long["family"].map(shifts)
     long["twice"], long["under"] = 200 * long["floor"], -200 * long["floor"]
     x = alt.X("times:Q", title="× the largest fitted compute", scale=alt.Scale(type="log", nice=False, padding=25))
-    y = alt.Y("percent:Q", title=ERROR, scale=alt.Scale(domain=[-10, 8]))
+    y = alt.Y("percent:Q", title=ERROR)
     base = alt.Chart(long)
     floor = base.mark_rule(strokeWidth=16, opacity=0.25, color="gray")
     floor = floor.encode(x, alt.Y("under:Q", title=ERROR), alt.Y2("twice:Q")).transform_filter(
