@@ -118,10 +118,12 @@ class Settings:
                 raise FitError(f"prior {name}={mean:g}:{error:g} needs an error above 0: --prior {name}=1.7:0.1")
 
     def check_names(self, law: "Law") -> None:
-        """Raise FitError if a parameter is named that the law does not have."""
+        """Raise FitError if a parameter is named that the law does not have, or both pinned and given a prior."""
         for name in [*(self.pin or {}), *(self.prior or {})]:
             if name not in law.params:
                 raise FitError(f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}")
+        for name in {*(self.pin or {})} & {*(self.prior or {})}:
+            raise FitError(f"{name} has a pin and a prior; a pin holds it at a value: give one of the two")
 
     @property
     def shown_delta(self) -> float | None:
@@ -137,5 +139,5 @@ class Settings:
 
 def check_level(level: float) -> None:
     """Raise FitError if the coverage of an interval cannot be."""
-    if not 0 < level < 1:
-        raise FitError(f"level={level:g} is not between 0 and 1; a coverage of 95 % is level=0.95")
+    if not 0.01 <= level < 1:  # a level below is a percentage divided twice
+        raise FitError(f"level={level:g} is not between 0.01 and 1; a coverage of 95 % is level=0.95")

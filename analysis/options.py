@@ -226,8 +226,8 @@ def points(path: Path, columns: str, target: str) -> "Runs":
 
 
 def names(text: str) -> list[str]:
-    """Return the parts of 'family,data'."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """Return the parts of 'family,data', each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def law(text: str, target: str = "") -> str:
@@ -285,16 +285,15 @@ def pairs(text: str, option: str = "--columns", example: str = "N=params,D=token
 
 
 def _pins(texts: list[str]) -> dict[str, float]:
-    parts = ((text, *text.split("=", 1), "") for text in texts)
-    return {name.strip(): _number(value, f"--pin {text}", "--pin E=1.69") for text, name, value, *_ in parts}
+    given = pairs(",".join(texts), "--pin", "E=1.69")
+    return {name: _number(value, f"--pin {name}={value}", "--pin E=1.69") for name, value in given.items()}
 
 
 def _priors(texts: list[str]) -> dict[str, tuple[float, float]]:
     values, example = {}, "--prior E=1.7:0.1"
-    for text in texts:
-        name, _, value = text.partition("=")
+    for name, value in pairs(",".join(texts), "--prior", "E=1.7:0.1").items():
         mean, _, error = value.partition(":")
-        values[name.strip()] = _number(mean, f"--prior {text}", example), _number(error, f"--prior {text}", example)
+        values[name] = _number(mean, f"--prior {name}={value}", example), _number(error, f"--prior {name}", example)
     return values
 
 
@@ -307,8 +306,10 @@ def numbers(text: str, option: str, example: str) -> list[float]:
 
 
 def _number(text: str, option: str, example: str) -> float:
+    """Return the number of '1e9', '7B' or '300M'."""
+    power = "kMBT".find(text.strip()[-1:] or " ") + 1
     try:
-        value = float(text)
+        value = float(text.strip()[:-1]) * 1000**power if power else float(text)
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):

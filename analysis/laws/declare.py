@@ -135,6 +135,8 @@ class Law:
         if len(columns) != len(self.arguments):
             takes = ", ".join(self.arguments)
             raise UserError(f"law {self.name} takes {len(self.arguments)} columns ({takes}), not {len(columns)}")
+        if len({*columns}) < len(columns):
+            raise UserError(f"law {self.name}({','.join(columns)}) takes one column twice; give each its own")
         shown = columns != self.arguments
         names = dict(zip(self.arguments, columns, strict=True))
         formula = re.sub(rf"\b({'|'.join(map(re.escape, names))})\b", lambda match: names[match[1]], self.formula)

@@ -81,6 +81,9 @@ def _csv(path: Path) -> pd.DataFrame:
     above = _above_header(content)
     header, *more = pd.read_csv(io.BytesIO(content), index_col=False, nrows=0, skiprows=above).columns
     separator = next((sign for sign in (";", "\t") if sign in header and not more), ",")
+    line = pd.read_csv(io.BytesIO(content), header=None, dtype=str, nrows=1, skiprows=above, sep=separator).iloc[0]
+    if len(twice := line[line.duplicated()].dropna()):
+        raise UserError(f"{path} has two columns called {printable(twice.iloc[0])!r}; rename or remove one")
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:

@@ -134,6 +134,9 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
         return table, []
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
+    data = readings["D"].column if "D" in readings else ""
+    if other := sorted({*NAMES.of_a_part} & {*plain(data).split("_")}):
+        notes.append(f"D is {data}, counted in {other[0]}: give the targets of one, as in --columns D='1024*{data}'")
     table = table.assign(**{ours: reading.of(table) for ours, reading in readings.items()})
     return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
 

@@ -190,7 +190,7 @@ def test_a_pinned_parameter_stays_and_a_prior_pulls() -> None:
         ({"loss": "huger"}, "not one of huber"),
         ({"delta": 0.0}, "not above 0"),
         ({"interval": "exact"}, "not one of auto"),
-        ({"level": 95}, "not between 0 and 1"),
+        ({"level": 95}, "not between 0.01 and 1"),
         ({"pin": {"Z": 1.0}}, "no parameter 'Z'"),
         ({"prior": {"E": (1.7, 0.0)}}, "an error above 0"),
         ({"run": "rum"}, "no column 'rum'"),

@@ -72,6 +72,10 @@ def test_the_same_command_prints_the_same_answer(table: Path, capsys: pytest.Cap
             "seed=-1 is not a whole number of 0 or more",
         ),
         (["fit", "{table}", *COLUMNS, "--delta", "inf"], "delta=inf is not above 0, or not finite"),
+        (["fit", "{table}", *COLUMNS, "--pin", "E=1", "--pin", "E=2"], "--pin 'E=1,E=2' gives E twice; give it once"),
+        (["fit", "{table}", *COLUMNS, "--pin", "E=1", "--prior", "E=2:.1"], "E has a pin and a prior"),
+        (["fit", "{table}", *COLUMNS, "--law", "chinchilla(N,N)"], "takes one column twice; give each its own"),
+        (["fit", "{table}", *COLUMNS, "--level", "0.0095"], "level=0.0095 is not between 0.01 and 1"),
         (["fitt", "{table}"], "fit"),
     ],
 )

@@ -14,7 +14,7 @@ from synthetic_laws import seeded
 
 from isoflop import record
 from isoflop.analysis.fitting.fit import fit
-from isoflop.analysis.options import pairs
+from isoflop.analysis.options import names, pairs, place
 from isoflop.analysis.runs.foreign import completed
 from isoflop.analysis.runs.names import NAMES, by_usual_names
 from isoflop.analysis.runs.observations import units
@@ -214,6 +214,28 @@ def test_a_table_gives_the_same_fit_under_other_names(disguise: str, tmp_path: P
     assert disguised.objective == pytest.approx(plain.objective, rel=1e-6)
     assert disguised.derived["a"].value == pytest.approx(plain.derived["a"].value, rel=1e-6)
     assert note in disguised.explanation
+
+
+def test_options_take_sizes_as_they_are_spoken_of_and_names_once() -> None:
+    assert place("N=7B,D=1.5T") == {"N": 7e9, "D": 1.5e12}
+    assert names("model, model,data") == ["model", "data"]
+    with pytest.raises(UserError, match="no number"):
+        place("N=B")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("N,D,L,L\n1e6,1e9,3.1,2.9\n")
+    with pytest.raises(UserError, match="has two columns called 'L'; rename or remove one"):
+        read_runs(tmp_path / "a.csv")
+
+
+def test_no_compute_follows_from_data_that_are_counted_in_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = seeded("chinchilla")[["N", "D", "L"]].rename(columns={"N": "params", "D": "samples", "L": "loss"})
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    assert main(["frontier", str(tmp_path / "a.csv"), "--target-C", "1e21"]) == 2
+    assert "D is samples, counted in samples: give the targets of one" in capsys.readouterr().err
 
 
 def test_no_compute_follows_from_data_that_are_counted_in_steps(

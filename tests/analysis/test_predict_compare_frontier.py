@@ -268,7 +268,7 @@ def test_by_gives_each_group_what_it_has_alone(
         (["predict", "{table}", "--at", "N=1e9,D=2e10", "-o", "x.csv"], "-o writes the table of --points"),
         (["predict", "{table}", "--at", "C=-1"], "C=-1 is not above 0; a law predicts at numbers above 0"),
         (["predict", "{table}", "--at", "N=0,D=1e9"], "N=0 is not above 0"),
-        (["predict", "{table}", "--at", "C=1e21", "--level", "2"], "level=2 is not between 0 and 1"),
+        (["predict", "{table}", "--at", "C=1e21", "--level", "2"], "level=2 is not between 0.01 and 1"),
         (["compare", "{table}", "--by", "famly"], "no column 'famly' to group by"),
         (["frontier", "{table}", "--by", "L", "--loss", "l3"], "loss 'l3' is not one of"),
         (["compare", "{table}", "--axis", "width"], "no column 'width'"),

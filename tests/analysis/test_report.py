@@ -15,7 +15,7 @@ from isoflop.analysis.claims.region import UNITS, Region
 from isoflop.analysis.claims.rule import Rule
 from isoflop.analysis.holdout.forecast import forecast
 from isoflop.analysis.report import report as report_module
-from isoflop.analysis.report.figures.base import Figure, draw_all
+from isoflop.analysis.report.figures.base import Figure, _csv_of, draw_all
 from isoflop.analysis.report.figures.style import _nice_ticks, log_axis
 from isoflop.analysis.report.report import write_report
 from isoflop.analysis.report.sentences import summary
@@ -255,3 +255,8 @@ def test_the_ledger_leads_to_the_folder_and_the_mirror_of_a_run(tmp_path: Path) 
     assert hrefs == [(folders[0], "folder"), (folders[1], "folder"), mirror, ("https://my.lab/3", "online")]
     assert (page.parent / hrefs[0][0].replace("%20", " ")).is_dir()
     assert _folder_of({"run_id": "../../etc", "sweep": ".."}, tmp_path / "runs.csv") is None
+
+
+def test_the_data_of_a_figure_may_lack_words() -> None:
+    rows = pd.DataFrame({"family": ["=1+1", None, float("nan")], "L": [1.0, 2.0, 3.0]})
+    assert _csv_of(rows) == "family,L\n'=1+1,1.0\n,2.0\n,3.0\n"
