@@ -252,7 +252,8 @@ def _json_ready(value: Any) -> Any:
 def _csv_of(rows: pd.DataFrame) -> str:
     words = rows.select_dtypes(exclude="number")
     safe: dict[str, Any] = {
-        str(name): words[name].map({text: spreadsheet(text) for text in words[name].dropna().unique()}) for name in words
+        str(name): words[name].map({text: spreadsheet(text) for text in words[name].dropna().unique()})
+        for name in words
     }
     return rows.assign(**safe).rename(columns=spreadsheet).to_csv(index=False)
 
