@@ -135,8 +135,8 @@ def by_usual_names(table: pd.DataFrame, taken: Collection[str] = ()) -> tuple[pd
     words = [f"{ours}={reading}" for ours, reading in readings.items()]
     notes = [f"columns by their usual names: {', '.join(words)}; --columns takes others"] if words else []
     data = readings["D"].column if "D" in readings else ""
-    if other := sorted({*NAMES.of_a_part} & {*plain(data).split("_")}):
-        notes.append(f"D is {data}, counted in {other[0]}: give the targets of one, as in --columns D='1024*{data}'")
+    for other in {*NAMES.of_a_part} & {*plain(data).split("_")}:
+        notes.append(f"D is {data}, counted in {other}: give the targets of one, as in --columns D='1024*{data}'")
     table = table.assign(**{ours: reading.of(table) for ours, reading in readings.items()})
     return in_its_unit(table, readings["L"].column if "L" in readings else ""), notes
 
@@ -271,9 +271,8 @@ def loss_of(table: pd.DataFrame, able: Callable[[pd.Series], bool] = is_numeric_
     """Return the column that is the loss: of those on held-out data the one whose name has the fewest words, else of
     the others, of those `able` to be one; None where there is none, or several are as good."""
     ranked = []
-    for column in map(str, table.columns):
-        if column in record.COLUMNS:  # ours have a meaning of their own, as L_bpb does
-            continue
+    # ours have a meaning of their own, as L_bpb does
+    for column in (c for c in map(str, table.columns) if c not in record.COLUMNS):
         kind, name = "", column.strip()
         if logs := _LOG10.fullmatch(name):
             kind, name = "log10", logs["name"]
