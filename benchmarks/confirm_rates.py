@@ -122,6 +122,7 @@ SCENARIOS = {
     "1.3, three marks a run": Scenario(constant(1.3), marks=3),
     "1.1, and growing to 1.8": Scenario(lambda x: 0.1 + 0.058 * x),
     "0.8 at every C": Scenario(constant(0.8)),
+    "rises to 1.43, falls to 0.97": Scenario(lambda x: np.log(1.5) * np.exp(-np.square((x - 2.8) / 1.6)) - 0.05),
 }
 
 
@@ -192,7 +193,7 @@ def simulate(out: Path, ladders: int, fixed: int, training: bool = False) -> Ite
     done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     have = {(row["scenario"], row["block"], row["seeds"]): row for row in done}
     for name in SCENARIOS:
-        powered = name.startswith(("1.3 at", "0.8"))
+        powered = name.startswith(("1.3 at", "0.8", "rises"))
         for seeds in (TRAINING,) if training else (0, *(SEEDS if powered else ())):
             for number in range((fixed if seeds > 0 else ladders) // BLOCK):
                 if (name, number, seeds) not in have:

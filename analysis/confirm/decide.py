@@ -137,8 +137,10 @@ class Judgement:
 
     @cached_property
     def ways(self) -> list[Uncertain]:
-        """ln of the multiplier at the target where each form goes on, and where it stops at the largest C."""
-        return [form.at(x) for x in (self.goal, self.line.points.top) for form in self.allowed]
+        """ln of the multiplier at the target where each form goes on, and where it stops at the largest C; where a
+        straight line is refuted, also where ln multiplier stops there after it has risen and fallen."""
+        on = [form.at(x) for x in (self.goal, self.line.points.top) for form in self.allowed]
+        return [*on, self.line.turned(SETTLES[0] / self.line.points.span)] if self.refuted[0] else on
 
     @cached_property
     def slope(self) -> Estimate:

@@ -177,11 +177,22 @@ class Form:
 
     def lacks(self, bend: float) -> Uncertain:
         """Return what a column of another bend adds to the fit: a form that lacks nothing has 0 within its error."""
+        step, spread = self._beside(bend)
+        return Uncertain(float(step[-1]), *spread.error(np.eye(len(step))[-1]))
+
+    def turned(self, bend: float) -> Uncertain:
+        """Return ln of the multiplier at the largest C where a column of another bend lets it rise and fall, to first
+        order."""
+        step, spread = self._beside(bend)
+        gradient = np.append(self._gradient(self.points.top), 0.0)  # no bend moves what is at the largest C
+        return Uncertain(self.value(self.points.top) + float(gradient @ step), *spread.error(gradient))
+
+    def _beside(self, bend: float) -> tuple[Array, Clustered]:
+        """Return the step of the free parameters and of a column of another bend, and what the units add to it."""
         points, free = self.points, self._free
         design = np.column_stack([self._design[:, free], points.new * bent(points.x - points.top, bend, points.span)])
         step = _solve(design, self._residuals)
-        spread = Clustered.of(design, self._residuals - design @ step, points.unit)
-        return Uncertain(float(step[-1]), *spread.error(np.eye(len(step))[-1]))
+        return step, Clustered.of(design, self._residuals - design @ step, points.unit)
 
     @property
     def measured(self) -> tuple[Array, Array]:

@@ -155,6 +155,15 @@ def test_what_is_lost_where_it_was_measured_is_never_said_to_scale() -> None:
     assert found.verdict is not Verdict.SCALES
 
 
+def test_a_gain_that_rises_and_falls_below_one_is_not_said_to_scale() -> None:
+    table = ladder(lambda u: 0.4 * np.exp(-np.square((u - 2.3) / 1.2)) - 0.05, noise=2e-3, seeds=4)
+    (found,) = confirmed(table).changes
+    assert found.decision is not None
+    assert found.decision.refuted[0]
+    assert found.decision.ways[-1].value < found.decision.line.at(found.decision.line.points.top).value
+    assert found.verdict is not Verdict.SCALES
+
+
 def test_another_irreducible_loss_bends_the_line_and_is_seen() -> None:
     table = ladder(lambda u: 0.4, noise=1e-5)
     table.loc[table["recipe"] == "new", "L"] += 0.03
