@@ -3,19 +3,16 @@
     Path("run.jsonl").write_text('{"step": 1, "loss": 2.5}')
     print(import_logs("run.jsonl", Path("runs.csv"), Path("curves.csv")))     # what was taken for what
 
-Runs are read in processes, one at a time in each: rows wait in a file until the names of all columns are known.
+The next runs are read while one is written: rows wait in a file until the names of all columns are known.
 """
 
 import importlib
 import json
-import multiprocessing
 import pkgutil
-import signal
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -26,7 +23,6 @@ from isoflop import files, record
 from isoflop import wording as words
 from isoflop.errors import UserError
 from isoflop.scaling.hardware import cores
-from isoflop.scaling.process.signals import end_with_parent
 from isoflop.sweeps import collect
 from isoflop.sweeps.importing import formats
 from isoflop.sweeps.importing.log import Found, Log
@@ -36,8 +32,6 @@ from isoflop.sweeps.importing.table import CURVE, FIRST, Naming, Tabled, tabled
 MOST_NAMED = 5
 # characters of an error that says why each run cannot be read
 MOST_SAID = 400
-# runs that are read before other processes are started, which takes them a second
-FEW = 40
 NOTHING = Naming()
 # a run as a table, or the log of one of ours, or why it cannot be read; None for what is no run
 Read = Tabled | Log | str | None
@@ -104,7 +98,7 @@ def import_logs(
         with files.replacing(curves) if curves else nullcontext() as draft:
             if draft:
                 draft.write_text(",".join(CURVE) + "\n", encoding="utf-8")
-            for name, read in _each(sources, naming, Path(source).exists()):
+            for name, read in _each(sources, naming, cores() if Path(source).exists() else 1):
                 _remember(name, read, imported)
                 if isinstance(read, Tabled):
                     names |= dict.fromkeys(name for row in read.rows for name in row)
@@ -155,28 +149,16 @@ def _recognised(source: str, form: str) -> tuple[ModuleType, Iterable[Found], li
     raise UserError(f"{source} holds no log that can be read ({titles}); name the folder of the runs")
 
 
-def _each(sources: Iterable[Found], naming: Naming, local: bool) -> Iterator[tuple[str, Read]]:
-    """Read runs in their order; where they are many and lie here, in a process for each core, a few runs ahead."""
-    runs, ahead, workers = iter(sources), deque[tuple[str, Future[Read]]](), cores() if local else 1
-    for found in islice(runs, FEW if workers > 1 else None):
-        yield found.name, _read(found, naming)
-    name = ""
-    try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-            for found in runs:
-                name = found.name
-                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes that start now inherit
-                try:
-                    ahead.append((name, pool.submit(_read, found, naming)))
-                finally:
-                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-                if len(ahead) > 2 * workers:
-                    name, future = ahead.popleft()
-                    yield name, future.result()
-            for name, future in ahead:
-                yield name, future.result()
-    except BrokenProcessPool:
-        raise UserError(f"a process was ended while {name} was read; free some memory, and import again") from None
+def _each(sources: Iterable[Found], naming: Naming, threads: int) -> Iterator[tuple[str, Read]]:
+    """Read runs in their order, a few ahead: the programs of W&B work beside Python, and each other."""
+    ahead = deque[tuple[str, Future[Read]]]()
+    with ThreadPoolExecutor(threads) as pool:
+        for found in sources:
+            ahead.append((found.name, pool.submit(_read, found, naming)))
+            if len(ahead) > threads:
+                name, read = ahead.popleft()
+                yield name, read.result()
+        yield from ((name, read.result()) for name, read in ahead)
 
 
 def _read(found: Found, naming: Naming) -> Read:
